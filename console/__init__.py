@@ -1,0 +1,3 @@
+"""hubdeck: the operations console and its command line."""
+
+__version__ = "0.1.0"

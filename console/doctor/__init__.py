@@ -1,0 +1,1 @@
+"""`hubdeck doctor`: facts are collected once, and small pure checks judge them."""

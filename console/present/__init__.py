@@ -1,0 +1,1 @@
+"""Model to rows, text and severity; pure: rich allowed, textual not."""

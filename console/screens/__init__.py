@@ -1,0 +1,1 @@
+"""Screens decide; widgets only show."""

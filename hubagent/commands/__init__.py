@@ -1,0 +1,1 @@
+"""What each larger command of `hubagent` does; imported when it is used."""

@@ -1,0 +1,1 @@
+"""Decisions; pure: no clock, files, network, logging, asyncio or randomness."""

@@ -1,0 +1,41 @@
+"""Whether a profile fits what is measured here, and which longer one does: a hub never renews faster than it can."""
+
+from collections.abc import Sequence
+
+from hubagent.core.lease_policy import PROFILES, Profile
+
+STEADY_S = 60.0  # measurements must fit for so long before a shorter profile is tried again
+RATIO = 0.95  # a burst of a few slow answers is no reason; three renewals fit into a span
+OBSERVED_MIN = 100  # fewer would let the slow moments of a start decide
+_BY_SPAN = sorted(PROFILES.values(), key=lambda profile: profile.span_s)
+
+
+def slow_s(seconds: Sequence[float]) -> float:
+    """What nearly all of these took at most; 0 while too few are known."""
+    if len(seconds) < OBSERVED_MIN:
+        return 0.0
+    return sorted(seconds)[int(len(seconds) * RATIO)]
+
+
+def misfit(profile: Profile, round_trip_s: float, lag_s: float) -> str:
+    """The inequality that does not hold, in words: a renewal must be answered before the next one is due."""
+    if round_trip_s + lag_s <= profile.renew_s:
+        return ""
+    return (
+        f"{profile.name} does not fit here: round trip {round_trip_s:.3f} s + loop lag {lag_s:.3f} s"
+        f" > P = {profile.renew_s:g} s"
+    )
+
+
+def fitting(profile: Profile, round_trip_s: float, lag_s: float) -> Profile:
+    """The profile itself where it fits, else the shortest longer one that does, else the longest there is."""
+    longer = [one for one in _BY_SPAN if one.span_s > profile.span_s]
+    for one in (profile, *longer):
+        if not misfit(one, round_trip_s, lag_s):
+            return one
+    return longer[-1] if longer else profile
+
+
+def longest(*profiles: Profile | None) -> Profile:
+    """The one with the longest span."""
+    return max((one for one in profiles if one is not None), key=lambda one: one.span_s)

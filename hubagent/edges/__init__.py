@@ -1,0 +1,1 @@
+"""Doing; thin: no decisions, no retries, library errors mapped to ours."""

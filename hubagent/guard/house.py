@@ -1,0 +1,256 @@
+"""The guard's one loop: sockets, children, deadlines; every turn is bounded."""
+
+import os
+import selectors
+import signal
+import socket
+
+from hubagent.guard import kernel, requests
+from hubagent.guard.child import RECHECK_S, Child
+from hubagent.guard.desk import Connection, Fields, accept
+from hubagent.guard.gone import begin_release, end_release
+from hubagent.guard.registry import Registry, Watch
+from hubagent.guard.requests import BadRequest
+
+SHUTDOWN_GRACE_S_MAX = 30.0
+# epoll's timeout stands still while the machine sleeps, a lease does not: never sleep long beside a live one.
+LEASE_SLEEP_S_MAX = 0.25
+OVERSLEPT_S = 0.02
+
+
+class House:
+    """Serves until it is told to end; `leash` is a descriptor that has a writer as long as we are wanted."""
+
+    def __init__(self, listener: socket.socket, registry: Registry, watch: Watch, wakeup: int, leash: int) -> None:
+        self._listener = listener
+        self._registry = registry
+        self._watch = watch
+        self._leash = leash
+        self._connections: dict[int, Connection] = {}
+        self._is_ending = False
+        watch.add(listener.fileno(), "client", None)
+        watch.add(wakeup, "signal", wakeup)
+        if leash >= 0:
+            watch.add(leash, "leash", None)
+
+    def serve(self) -> None:
+        """Turn after turn, until every service is stopped after a shutdown."""
+        while not (self._is_ending and not self._registry.children):
+            self._hear(self._timeout())
+            if self._overslept():  # stopped or starved: renewals that came in time lie unread in the sockets
+                self._hear(0.0)
+            self._keep_deadlines()
+        for connection in list(self._connections.values()):
+            self._close(connection)
+
+    def _hear(self, timeout: float | None) -> None:
+        for key, events in self._watch.selector.select(timeout):
+            kind, what = key.data
+            getattr(self, f"_on_{kind}")(what, events)
+
+    def _overslept(self) -> bool:
+        due = self._registry.leases.deadline()
+        return due is not None and kernel.boottime() > due + OVERSLEPT_S
+
+    def _timeout(self) -> float | None:
+        now = kernel.boottime()
+        lease = self._registry.leases.deadline()
+        times = [at for child in self._registry.children.values() if (at := child.deadline(now)) is not None]
+        if lease is not None:
+            times += [lease, now + LEASE_SLEEP_S_MAX]
+        return max(0.0, min(times) - now) if times else None
+
+    def _keep_deadlines(self) -> None:
+        now = kernel.boottime()
+        registry = self._registry
+        for group, token in registry.leases.due_kills(now):
+            for child in registry.active_in(group):
+                child.is_asked = True
+                child.strike(now)  # all of them first: the search of `kill` takes milliseconds each
+            for child in registry.active_in(group):
+                child.kill(now)
+            self._tell({"event": "lapsed", "group": group, "epoch": token[0]})
+        for group in registry.leases.due_terms(now):
+            for child in registry.active_in(group):
+                child.stop(SHUTDOWN_GRACE_S_MAX, now)  # the deadline itself is the KILL
+        for child in list(registry.children.values()):
+            if child.is_over(now):
+                self._end(child, now)
+
+    def _end(self, child: Child, now: float) -> None:
+        has_agent = any(connection.is_agent for connection in self._connections.values())
+        ended = self._registry.end(child, now, is_missed=not has_agent)
+        if not child.is_failed:
+            self._tell({"event": "exit", "name": child.name, **ended})
+
+    def _tell(self, event: Fields) -> None:
+        for connection in list(self._connections.values()):
+            connection.send(event)
+            self._settle(connection)
+
+    # What the descriptors say.
+
+    def _on_client(self, _: object, __: int) -> None:
+        connection = accept(self._listener, len(self._connections))
+        if connection is not None:
+            self._connections[connection.sock.fileno()] = connection
+            self._watch.add(connection.sock.fileno(), "line", connection)
+
+    def _on_line(self, connection: Connection, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            connection.flush()
+        if events & selectors.EVENT_READ:
+            for request in connection.read():
+                self._answer(connection, request)
+        self._settle(connection)
+
+    def _settle(self, connection: Connection) -> None:
+        if connection.is_closed:
+            self._close(connection)
+        elif connection.sock.fileno() in self._connections:
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.has_unsent else 0)
+            self._watch.selector.modify(connection.sock, wanted, ("line", connection))
+
+    def _close(self, connection: Connection) -> None:
+        if self._connections.pop(connection.sock.fileno(), None) is not None:
+            self._watch.drop(connection.sock.fileno())
+            connection.sock.close()
+            if connection.is_agent and connection.has_ended and not connection.has_said_bye:
+                self._agent_gone(connection)
+
+    def _agent_gone(self, connection: Connection) -> None:
+        """The agent died: nobody renews, so stop what needs its authority now, and let the lease go."""
+        if self._is_ending or any(one.is_agent for one in self._connections.values()):
+            return
+        for pidfd in begin_release(self._registry, connection.on_gone, kernel.boottime()):
+            self._watch.add(pidfd, "release", pidfd)
+
+    def _on_release(self, pidfd: int, _: int) -> None:
+        self._watch.drop(pidfd)
+        end_release(pidfd)
+
+    def _on_died(self, child: Child, _: int) -> None:
+        self._watch.drop(child.pidfd)
+        child.leader_died(kernel.boottime())
+
+    def _on_output(self, child: Child, events: int) -> None:
+        if not child.output.turn() and child.output.is_deserted():
+            self._watch.drop(child.output.pipe)  # it would speak for ever; the exit takes what comes late
+
+    def _on_exec(self, started: tuple[Child, int, Connection, object], _: int) -> None:
+        child, report, connection, request_id = started
+        raw = os.read(report, 4096)
+        self._watch.drop(report)
+        os.close(report)
+        why = self._registry.exec_done(child, raw)
+        reply: Fields = {"ok": False, "why": why} if why else {"ok": True, "pid": child.pid, "start": child.start}
+        if not connection.is_closed:
+            connection.send({"id": request_id, **reply})
+            self._settle(connection)
+
+    def _on_signal(self, wakeup: int, _: int) -> None:
+        if signal.SIGTERM in os.read(wakeup, 64):
+            self._shutdown()
+
+    def _on_leash(self, _: object, __: int) -> None:
+        try:
+            is_held = bool(os.read(self._leash, 4096))
+        except BlockingIOError:
+            is_held = True
+        if not is_held:
+            self._watch.drop(self._leash)
+            self._shutdown()
+
+    # What clients ask.
+
+    def _answer(self, connection: Connection, request: Fields | str) -> None:
+        if isinstance(request, str):
+            connection.send({"id": None, "ok": False, "why": request})
+            return
+        request_id = request.get("id")
+        try:
+            reply = self._carry_out(connection, request)
+        except BadRequest as error:
+            reply = {"ok": False, "why": str(error)}
+        except OSError as error:  # no descriptor, no process: this request fails, the guard goes on
+            reply = {"ok": False, "why": f"{error.strerror}"}
+        if reply is not None:
+            connection.send({"id": request_id, **reply})
+
+    def _carry_out(self, connection: Connection, request: Fields) -> Fields | None:
+        match request.get("op"):
+            case "hello":
+                return self._hello(connection, request)
+            case "start":
+                return self._start(connection, request)
+            case "stop":
+                return self._stop(request)
+            case "signal":
+                return self._signal(request)
+            case "lease":
+                return self._lease(request)
+            case "bye":
+                connection.has_said_bye = True
+                return {"ok": True}
+            case "shutdown":
+                self._shutdown()
+                return {"ok": True}
+            case _:
+                raise BadRequest("op: expected hello, start, stop, signal, lease, bye or shutdown")
+
+    def _hello(self, connection: Connection, request: Fields) -> Fields:
+        now = kernel.boottime()
+        registry = self._registry
+        services = [self._service(name, now) for name in sorted({*registry.children, *registry.exits})]
+        if request.get("agent") is True:
+            connection.is_agent, connection.on_gone = True, requests.on_gone(request)
+            for exits in registry.exits.values():
+                exits[:] = [ended | {"missed": False} for ended in exits]
+        return {"ok": True, "pid": os.getpid(), "boot": kernel.boot_id(), "services": services}
+
+    def _service(self, name: str, now: float) -> Fields:
+        shown: Fields = {"name": name, "exits": list(self._registry.exits.get(name, [])), "pid": None}
+        if (child := self._registry.children.get(name)) is not None:
+            shown |= {key: child.facts[key] for key in ("pid", "start", "mode", "group", "epoch", "argv", "cwd")}
+            shown |= {"up_s": child.up_s(now), "stopping": child.is_asked}
+        return shown
+
+    def _start(self, connection: Connection, request: Fields) -> Fields | None:
+        facts = requests.start(request)
+        if self._is_ending:
+            raise BadRequest("the guard is ending")
+        if (living := self._registry.children.get(str(facts["name"]))) is not None:
+            return {"ok": False, "why": f"{living.name} runs already", "pid": living.pid}
+        child, report = self._registry.start(facts, kernel.boottime())
+        self._watch.add(report, "exec", (child, report, connection, request.get("id")))
+        return None  # the answer comes when exec has reported
+
+    def _stop(self, request: Fields) -> Fields:
+        grace_s = requests.seconds(request, "grace_s", 5.0)
+        child = self._registry.children.get(requests.name(request))
+        if child is None:
+            return {"ok": True, "pid": None}
+        child.stop(grace_s, kernel.boottime())
+        return {"ok": True, "pid": child.pid}
+
+    def _signal(self, request: Fields) -> Fields:
+        number = requests.whole(request, "signal", 1, 64)
+        child = self._registry.children.get(requests.name(request))
+        if child is None or not kernel.send(child.pidfd, number):
+            raise BadRequest("no such service runs")
+        return {"ok": True, "pid": child.pid}
+
+    def _lease(self, request: Fields) -> Fields:
+        group, token = requests.name(request, "group"), requests.token(request)
+        deadline = requests.seconds(request, "deadline")
+        self._registry.lease(group, token, requests.seconds(request, "term_at", deadline), deadline)
+        return {"ok": True}
+
+    def _shutdown(self) -> None:
+        self._is_ending = True
+        now = kernel.boottime()
+        for child in self._registry.children.values():
+            child.stop(min(float(str(child.facts["grace_s"])), SHUTDOWN_GRACE_S_MAX), now)
+
+
+assert RECHECK_S < LEASE_SLEEP_S_MAX

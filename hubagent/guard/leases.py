@@ -1,0 +1,84 @@
+"""Which group may run its active services, under which token and until when; pure."""
+
+Token = tuple[int, str]  # (epoch, holder): compared in this order
+
+
+class Lease:
+    """One group's authority: TERM at `term_at`, KILL at `deadline`, in seconds of CLOCK_BOOTTIME."""
+
+    __slots__ = ("deadline", "has_termed", "term_at", "token")
+
+    def __init__(self, token: Token, term_at: float, deadline: float) -> None:
+        self.token = token
+        self.term_at = min(term_at, deadline)
+        self.deadline = deadline
+        self.has_termed = False
+
+
+class Leases:
+    """The live leases of all groups, and the highest token each group has ever shown."""
+
+    def __init__(self, tokens: dict[str, Token] | None = None) -> None:
+        self.tokens = dict(tokens or {})
+        self._live: dict[str, Lease] = {}
+
+    def is_news(self, group: str, token: Token) -> bool:
+        """Tell whether this token rises: then it is made durable before it is obeyed."""
+        return token > self.tokens.get(group, (0, ""))
+
+    def replace(self, group: str, token: Token, term_at: float, deadline: float) -> str:
+        """Set the group's deadline; a lower token is refused in words and changes nothing."""
+        if token < self.tokens.get(group, (0, "")):
+            epoch, holder = self.tokens[group]
+            return f"token ({token[0]}, {token[1]}) is below ({epoch}, {holder})"
+        self.tokens[group] = token
+        self._live[group] = Lease(token, term_at, deadline)
+        return ""
+
+    def forget(self, group: str, before: Token | None) -> None:
+        """Take back a token that could not be made durable, and the deadline that came with it."""
+        self._live.pop(group, None)
+        if before is None:
+            self.tokens.pop(group, None)
+        else:
+            self.tokens[group] = before
+
+    def refusal(self, group: str, token: Token, now: float) -> str:
+        """Why an active service of this group may not start now; empty when it may."""
+        lease = self._live.get(group)
+        if token < self.tokens.get(group, (0, "")):
+            return f"token ({token[0]}, {token[1]}) is below the highest seen"
+        if lease is None or now >= lease.term_at:
+            return "no live deadline for this group"
+        if lease.token != token:
+            return "the live deadline belongs to another token"
+        return ""
+
+    def due_terms(self, now: float) -> list[str]:
+        """Groups whose services must be asked to stop now, each named once for each deadline."""
+        groups = [name for name, lease in self._live.items() if now >= lease.term_at and not lease.has_termed]
+        for name in groups:
+            self._live[name].has_termed = True
+        return groups
+
+    def due_kills(self, now: float) -> list[tuple[str, Token]]:
+        """Groups whose authority ends now; they are forgotten, their tokens are not."""
+        groups = [(name, lease.token) for name, lease in self._live.items() if now >= lease.deadline]
+        for name, _ in groups:
+            del self._live[name]
+        return groups
+
+    def end(self, group: str, now: float) -> float | None:
+        """Shorten a live deadline to the grace that lies before it, from now; the grace, None where none is live."""
+        lease = self._live.get(group)
+        if lease is None or now >= lease.deadline:
+            return None
+        grace_s = lease.deadline - max(lease.term_at, now)
+        lease.term_at, lease.deadline = min(lease.term_at, now), min(lease.deadline, now + grace_s)
+        return grace_s
+
+    def deadline(self) -> float | None:
+        """When one of the above has something to say next."""
+        return min(
+            (lease.deadline if lease.has_termed else lease.term_at for lease in self._live.values()), default=None
+        )

@@ -1,0 +1,1 @@
+"""What travels: the one place that agent and console share; pure."""

@@ -1,0 +1,212 @@
+"""Promises of the guard's parts: leases, requests, lines, output, guard.json."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from hubagent.guard import desk, requests
+from hubagent.guard.desk import Connection
+from hubagent.guard.keep import Keep
+from hubagent.guard.leases import Leases
+from hubagent.guard.output import LINE_BYTES_MAX, Output
+from hubagent.guard.requests import BadRequest
+
+
+def test_a_lower_token_is_refused_and_changes_nothing():
+    """Tokens never fall, neither by epoch nor by holder."""
+    leases = Leases()
+    assert leases.replace("core", (5, "b"), 10.0, 11.0) == ""
+    for token in ((4, "z"), (5, "a")):
+        assert "below (5, b)" in leases.replace("core", token, 90.0, 99.0)
+    assert leases.deadline() == 10.0
+
+
+def test_term_comes_once_then_kill_then_nothing():
+    """A lapsed lease is forgotten, its token is not."""
+    leases = Leases()
+    leases.replace("core", (1, "a"), 10.0, 11.0)
+    assert (leases.due_terms(9.9), leases.due_kills(9.9)) == ([], [])
+    assert (leases.due_terms(10.0), leases.due_terms(10.5)) == (["core"], [])
+    assert leases.deadline() == 11.0
+    assert leases.due_kills(11.0) == [("core", (1, "a"))]
+    assert (leases.due_kills(12.0), leases.deadline()) == ([], None)
+    assert leases.tokens == {"core": (1, "a")}
+
+
+def test_a_replaced_deadline_arms_both_steps_anew():
+    """A renewal after TERM asks again at its own time."""
+    leases = Leases()
+    leases.replace("core", (1, "a"), 10.0, 11.0)
+    leases.due_terms(10.0)
+    leases.replace("core", (1, "a"), 20.0, 21.0)
+    assert leases.due_kills(11.0) == []
+    assert leases.due_terms(20.0) == ["core"]
+
+
+@pytest.mark.parametrize(
+    ("token", "now", "why"),
+    [
+        ((2, "a"), 5.0, ""),
+        ((1, "a"), 5.0, "below the highest"),
+        ((3, "a"), 5.0, "another token"),
+        ((2, "a"), 10.0, "no live deadline"),
+    ],
+)
+def test_an_active_start_needs_a_live_deadline_of_its_own_token(token, now, why):
+    """No authority, no start."""
+    leases = Leases()
+    leases.replace("core", (2, "a"), 10.0, 11.0)
+    refusal = leases.refusal("core", token, now)
+    assert why in refusal
+    assert bool(why) == bool(refusal)
+
+
+def test_a_group_without_any_lease_starts_nothing():
+    """Nothing known is no authority."""
+    assert Leases().refusal("core", (1, "a"), 0.0) == "no live deadline for this group"
+
+
+def test_a_token_that_could_not_be_kept_is_taken_back():
+    """Durable first, then obeyed."""
+    leases = Leases({"core": (1, "a")})
+    leases.replace("core", (2, "a"), 10.0, 11.0)
+    leases.forget("core", (1, "a"))
+    assert (leases.tokens, leases.deadline()) == ({"core": (1, "a")}, None)
+
+
+GOOD = {"op": "start", "name": "web", "argv": ["web"], "env": {"A": "b"}, "output": "/tmp/web.log"}
+
+
+def test_a_start_request_is_filled_with_defaults():
+    """What is left out has a stated value."""
+    assert {"mode": "always", "nofile": 1024, "cwd": "", "grace_s": 5.0}.items() <= requests.start(GOOD).items()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "../web"}, {"name": ""}, {"name": "a" * 64}, {"name": "-a"}, {"name": 5}, {"name": "ä"},
+        {"argv": []}, {"argv": "web"}, {"argv": [""]}, {"argv": ["web", 1]}, {"argv": ["web", "a\0b"]},
+        {"env": []}, {"env": {"A": 1}}, {"env": {"A=": "b"}}, {"env": {"": "b"}}, {"env": {"A": "b\0"}},
+        {"mode": "often"}, {"mode": "active"}, {"output": "web.log"}, {"output": "/a\0"}, {"output_bytes": 0},
+        {"nofile": 1}, {"nofile": 2.5}, {"nofile": True}, {"grace_s": -1}, {"grace_s": 1e400}, {"epoch": -1},
+        {"epoch": "1"}, {"cwd": 5},
+    ],
+)  # fmt: skip
+def test_a_start_request_that_is_wrong_anywhere_is_refused(wrong):
+    """Checked whole before anything is done."""
+    with pytest.raises(BadRequest):
+        requests.start(GOOD | wrong)
+
+
+def pair() -> tuple[socket.socket, Connection]:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    return ours, Connection(theirs)
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b"1", b'"x"', b"\xff\xfe", b'{"a": NaN}', b"[" * 50_000, b'{"a": ' * 10_000]
+)
+def test_a_line_that_is_no_request_is_answered_with_words(line):
+    """Never a crash, and the connection goes on."""
+    ours, connection = pair()
+    ours.sendall(line + b'\n{"op": "hello"}\n')
+    found = []
+    while len(found) < 2:
+        found += connection.read()
+    assert found == ["not a JSON object", {"op": "hello"}]
+
+
+def test_a_line_without_end_is_refused_once_and_costs_no_memory():
+    """What follows its end is read again."""
+    ours, connection = pair()
+    found = []
+    for _ in range(12):
+        ours.sendall(b"x" * 50_000)
+        found += connection.read()
+    ours.sendall(b'x\n{"op": "hello"}\n')
+    found += connection.read()
+    assert found == [f"a line of more than {desk.LINE_BYTES_MAX} bytes", {"op": "hello"}]
+    assert len(connection._partial) == 0
+
+
+def test_a_client_that_does_not_read_loses_its_connection():
+    """The guard keeps a bounded amount for it."""
+    _, connection = pair()
+    for _ in range(40):
+        connection.send({"event": "x" * 50_000})
+    assert connection.is_closed
+
+
+def test_a_client_that_hung_up_is_closed():
+    """The end of the stream is the end of the connection."""
+    ours, connection = pair()
+    ours.close()
+    assert list(connection.read()) == []
+    assert connection.is_closed
+
+
+def feed(output, text) -> None:
+    writer = os.open(output.pipe_path, os.O_WRONLY | os.O_NONBLOCK)
+    while text:
+        written = os.write(writer, text[: 32 << 10])
+        text = text[written:]
+        output.turn()
+    os.close(writer)
+
+
+def test_output_stays_within_its_bound(tmp_path):
+    """Two files, together no larger than asked for, the newest lines in the first."""
+    output = Output(str(tmp_path / "web.log"), 64 << 10)
+    for number in range(20_000):
+        if number % 100 == 0:
+            feed(output, b"".join(b"line %d\n" % (number + i) for i in range(100)))
+    output.close()
+    first, second = (tmp_path / "web.log").read_bytes(), (tmp_path / "web.log.1").read_bytes()
+    assert len(first) + len(second) <= 64 << 10
+    assert first.endswith(b"line 19999\n")
+    assert not (tmp_path / "web.log.pipe").exists()
+
+
+def test_long_lines_are_cut_with_a_count(tmp_path):
+    """A line is cut at its bound, wherever the chunks end."""
+    output = Output(str(tmp_path / "web.log"), 1 << 20)
+    feed(output, b"a" * (LINE_BYTES_MAX + 100_000) + b"\nshort\n" + b"b" * LINE_BYTES_MAX + b"\n")
+    output.close()
+    lines = (tmp_path / "web.log").read_bytes().splitlines()
+    assert lines[0] == b"a" * LINE_BYTES_MAX + b" [100000 bytes cut]"
+    assert lines[1:] == [b"short", b"b" * LINE_BYTES_MAX]
+
+
+def test_what_is_kept_is_read_back_and_nonsense_is_nothing(tmp_path):
+    """A broken file costs the memory of the last guard, not the next guard."""
+    keep = Keep(str(tmp_path))
+    assert keep.load() == {}
+    keep.save({"services": []})
+    assert Keep(str(tmp_path)).load() == {"services": []}
+    assert json.loads((tmp_path / "guard.json").read_text()) == {"services": []}
+    wrong = (b'{"services": [{}]}', b'{"tokens": {"core": 5}}', b'{"exits": []}', b'{"services": 1}')
+    for nonsense in (b"", b"{", b"[]", b"\xff", *wrong):
+        (tmp_path / "guard.json").write_bytes(nonsense)
+        assert keep.load() == {}
+
+
+class FullDisk(Keep):
+    """A disk that has room only while the reserve is not there."""
+
+    def _write(self, raw) -> None:
+        if Path(self._reserve).exists():
+            raise OSError(28, "No space left on device")
+        super()._write(raw)
+
+
+def test_on_a_full_disk_the_reserve_is_given_back(tmp_path):
+    """A restart on a full disk can still be written down."""
+    keep = FullDisk(str(tmp_path))
+    keep._hold_back()
+    keep.save({"services": []})
+    assert keep.load() == {"services": []}
