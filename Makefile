@@ -9,8 +9,7 @@ venv: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[server,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 -e '.[server,dev]'
 	touch $@
 
 demo: venv

@@ -1,14 +1,21 @@
 """Options that every simulation understands, and the report of which faults were held."""
 
+import os
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import ledger
 from tests.support.faults import FaultReport, carried
 from tests.support.wheel import installed, wheel  # noqa: F401  # fixtures of all tests
+
+# Other programs may have the machine in the middle of an example; each test has its own time limit.
+settings.register_profile("hubdeck", settings(), deadline=None)
+settings.load_profile("hubdeck")
+os.umask(0o022)  # folders that others may write to are refused, by design
 
 
 def pytest_addoption(parser):

@@ -377,7 +377,11 @@ class Spool:
 
     def retake_reserve(self) -> "asyncio.Future[None]":
         """Try to take the reserve again, when the disk may have space."""
-        return self.read(lambda _store: self._take_ballast())
+        return self.read(lambda _store: self._retake())
+
+    def _retake(self) -> None:
+        self._take_ballast()
+        self.is_full = self.is_full and not self._ballast.exists()
 
     def _tell(self) -> None:
         for loop, callback in self._listeners:

@@ -55,7 +55,8 @@ class Child:
         """Ask the whole group to stop; a later call may only shorten the grace."""
         kill_at = now + grace_s
         if self._kill_at is None:
-            kernel.send_each(kernel.members(self.pid, self.start, self.run), signal.SIGTERM)
+            members = kernel.members(self.pid, self.start, self.run)
+            kernel.send_each(members or [(self.pid, 0, self.start)], signal.SIGTERM)  # just forked: in no session yet
         self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
         self.is_asked = True
 

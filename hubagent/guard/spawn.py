@@ -7,6 +7,7 @@ import resource
 import signal
 
 ENVIRONMENT_KEPT = ("PATH", "HOME", "LANG")  # everything else comes from the request
+RESET = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Spawned:
@@ -31,10 +32,18 @@ def spawn(request: dict[str, object], pipe_path: str, run: str) -> Spawned:
     go_read, go_write = os.pipe()
     report_read, report_write = os.pipe()
     guard = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        os.close(go_write)  # or it would wait for itself
-        _child(request, pipe_path, run, go_read, report_write, guard)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, RESET)  # until the child no longer has the guard's handlers
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os.close(go_write)  # or it would wait for itself
+            _child(request, pipe_path, run, go_read, report_write, guard, mask)
+    except OSError:
+        for end in (go_read, go_write, report_read, report_write):
+            os.close(end)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(go_read)
     os.close(report_write)
     os.set_blocking(report_read, False)
@@ -49,9 +58,18 @@ def environment(request: dict[str, object], run: str) -> dict[str, str]:
     return kept | given | {"HUB_RUN": run}
 
 
-def _child(request: dict[str, object], pipe_path: str, run: str, go: int, report: int, guard: int) -> None:
+def _child(
+    request: dict[str, object],
+    pipe_path: str,
+    run: str,
+    go: int,
+    report: int,
+    guard: int,
+    mask: set[int | signal.Signals],
+) -> None:
     """Never returns: execs, or writes the reason and ends."""
     try:
+        _reset_signals(mask)
         os.setsid()
         if request["mode"] == "active":
             _die_with(guard)
@@ -87,10 +105,15 @@ def _redirect(pipe_path: str) -> None:
     os.dup2(output, 2)
 
 
-def _limit(request: dict[str, object]) -> None:
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # an ignored signal stays ignored across exec
+def _reset_signals(mask: set[int | signal.Signals]) -> None:
+    """A signal for this child must neither be lost nor be written into the guard's own wakeup pipe."""
     signal.set_wakeup_fd(-1)
+    for number in RESET:
+        signal.signal(number, signal.SIG_DFL)  # an ignored signal stays ignored across exec
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _limit(request: dict[str, object]) -> None:
     os.umask(0o022)
     nofile = int(str(request["nofile"]))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

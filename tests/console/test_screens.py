@@ -410,14 +410,14 @@ async def test_only_the_rows_that_changed_are_painted_again(make_app, link, cloc
 async def test_a_window_that_is_drawn_out_is_painted_anew_once_after_its_last_size(make_app, monkeypatch):
     """Not once for each of the sizes that a window manager sends, and not at the start."""
     painted = []
-    monkeypatch.setattr("console.screens.deck_screen.RESIZED_SECONDS", 0.3)
+    monkeypatch.setattr("console.screens.deck_screen.RESIZED_SECONDS", 2.0)
     monkeypatch.setattr("console.screens.deck_screen.DeckScreen._repaint", lambda _: painted.append(1))
     app = make_app()
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.pause(0.4)
+        await pilot.pause(2.2)
         assert painted == []
         for columns in range(60, 70):
             await pilot.resize_terminal(columns, 20)
         await until(lambda: painted)
-        await pilot.pause(0.4)
+        await pilot.pause(2.2)
         assert len(painted) == 1

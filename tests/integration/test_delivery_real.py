@@ -90,6 +90,7 @@ async def test_n1_outage_is_seen_as_buffering_and_drained_after(server, tmp_path
         await hub.delivered("central")
         await until(lambda: hub.lane("central").state == "LIVE")
         await holds(hub, server.url, 20)
+        await hub.spool.write(lambda _store: None)  # the event of it is on disk
         await hub.delivered("central", "evt")
         kinds = [
             record["data"].get("state")

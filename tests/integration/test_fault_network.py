@@ -30,7 +30,8 @@ CROWD_POLICY = LinkPolicy(ping_s=2.0, timeout_s=2.0, reconnect_min_s=0.6, reconn
 
 @pytest.fixture
 def server(tmp_path):
-    with NatsServer(tmp_path / "nats") as one:
+    """Nothing here takes the machine away from it, so it need not wait for its disk at each message."""
+    with NatsServer(tmp_path / "nats", sync="2m") as one:
         yield one
 
 
@@ -85,16 +86,17 @@ async def test_n5_outage_longer_than_the_dedupe_window_repeats_nothing(server, t
 
 
 async def test_n6_outage_longer_than_the_age_limit_of_the_stream_is_no_loss(server, tmp_path):
-    """N6: everything expired on the server meanwhile (1 s, for 3); no false alarm, and it goes on expecting 0."""
-    await make_streams(server.url, max_age=SECOND_NS, duplicate_window=SECOND_NS // 5)
+    """N6: everything expired on the server meanwhile (4 s); no false alarm, and it goes on expecting 0."""
+    await make_streams(server.url, max_age=4 * SECOND_NS, duplicate_window=SECOND_NS // 5)
     async with FaultProxy(server.port) as proxy, HubParts(tmp_path / "hub", {"central": proxy.url}).running() as hub:
         for value in range(5):
             await hub.chunk(value)
         await hub.delivered("central")
         before = await stored(server.url, "met")
         proxy.set(Faults(refuse=True))
-        await asyncio.sleep(1.5)
-        assert await stored(server.url, "met") == []
+        async with asyncio.timeout(20):
+            while await stored(server.url, "met"):
+                await asyncio.sleep(0.1)
         for value in range(5, 10):
             await hub.chunk(value)
         proxy.heal()
@@ -123,21 +125,25 @@ async def test_n7_an_hour_of_backlog_drains_fast_and_the_live_plane_does_not_wai
             proxy.heal()
             began = loop.time()
             await until(lambda: hub.links["central"].is_connected)
-            speaking = asyncio.create_task(_speak(hub, loop))
+            stalls: list[float] = []
+            speaking = asyncio.create_task(_speak(hub, loop, stalls))
             await hub.delivered("central", seconds=60)
             took = loop.time() - began
             await until(lambda: bool(heard))
             speaking.cancel()
         assert took < 60 / 5, took
-        assert max(heard) < 0.5, max(heard)
+        assert max(heard) - max(stalls) < 0.5, (max(heard), max(stalls))
         await holds(hub, server.url, 3600)
 
 
-async def _speak(hub, loop):
+async def _speak(hub, loop, stalls):
+    """The live plane; how late this loop is by itself, on a machine that others use."""
     while True:
         with suppress(LinkDown):  # a stall of this machine may cost the link for a moment
             await hub.links["central"].publish("live.alpha", f"{loop.time()}".encode())
+        due = loop.time() + 0.05
         await asyncio.sleep(0.05)
+        stalls.append(loop.time() - due)
 
 
 async def test_n8_flapping_leaves_no_consumers_behind(server, tmp_path):
@@ -200,13 +206,15 @@ async def test_l3_a_crowd_that_lost_its_server_comes_back_spread_out(server):
             await asyncio.sleep(1.0)
             proxy.heal()
             began, before, counts, rates = loop.time(), proxy.accepted, [], []
+            lapse = 0.0
             while not all(link.is_connected for link in links):
                 assert loop.time() - began < 6.0
                 looked = loop.time()
                 await asyncio.sleep(0.05)
                 counts.append(proxy.accepted - before)
-                rates.append(counts[-1] * 0.05 / (loop.time() - looked))  # a busy machine may sleep longer
-                before = proxy.accepted
+                took_s = loop.time() - looked
+                rates.append(counts[-1] * 0.05 / (took_s + lapse))  # what a stall held back comes in the look after it
+                before, lapse = proxy.accepted, took_s - 0.05
             assert sum(counts) <= CROWD * 1.5, counts
             assert max(rates) <= CROWD / 2, rates
         finally:

@@ -88,7 +88,7 @@ async def test_t1_wall_clock_that_steps_an_hour_changes_no_order_and_loses_nothi
 
 async def test_l1_a_hundred_times_the_load_with_a_server_killed(server, tmp_path):
     """L1: 100 samples and 10 events a second for 8 s (for 10 min) to two servers, one killed; p99 and memory bounded."""
-    with NatsServer(tmp_path / "edge") as edge:
+    with NatsServer(tmp_path / "edge", sync="2m") as edge:
         urls = {"central": server.url, "edge": edge.url}
         for url in urls.values():
             await make_streams(url)

@@ -142,12 +142,14 @@ async def test_a_service_outlives_a_guard_and_writes_on_without_a_reader(guard):
     assert len(whole) - len(kept) <= READ_BYTES_MAX
 
 
-async def test_an_end_while_no_agent_is_there_is_kept_with_its_code(guard):
+async def test_an_end_while_no_agent_is_there_is_kept_with_its_code(guard, tmp_path):
     """The agent dies, the guard goes on; the next agent is told once what it missed."""
     await guard.hello(agent=True)
-    await guard.start("web", "sh", "-c", "sleep 0.2; exit 7")
+    go = tmp_path / "go"
+    pid = (await guard.start("web", "sh", "-c", f"while ! test -e {go}; do sleep 0.02; done; exit 7"))["pid"]
     guard.client.close()
-    await asyncio.sleep(0.6)
+    go.touch()
+    await until(lambda: not is_alive(pid))
     await guard.client.connect()
     [web] = (await guard.hello(agent=True))["services"]
     assert [(one["code"], one["missed"]) for one in web["exits"]] == [(7, True)]
@@ -157,18 +159,18 @@ async def test_an_end_while_no_agent_is_there_is_kept_with_its_code(guard):
 
 async def test_the_deadline_kills_while_everybody_is_silent(guard):
     """TERM at its time, KILL at the deadline, though nobody asks and the connection is gone."""
-    await guard.lease(3, 0.8, term=0.3)
+    deadline = boottime() + 3.0
+    await guard.lease(3, 3.0, term=1.0)
     stubborn = await guard.start("stubborn", sys.executable, "-c", STUBBORN, **ACTIVE)
     polite = await guard.start("polite", *SLEEP, **ACTIVE)
     other = await guard.start("web", *SLEEP)
-    deadline = boottime() + 0.8
     pids = [stubborn["pid"], *await pids_written(guard, "stubborn", 4)]
     guard.client.close()
-    await until(lambda: not is_alive(polite["pid"]), 2.0)
-    assert deadline - 0.4 < boottime() < deadline
+    await until(lambda: not is_alive(polite["pid"]))
+    assert deadline - 1.0 <= boottime() < deadline
     assert is_alive(stubborn["pid"])
-    await until(lambda: not any(map(is_alive, pids)), 2.0)
-    assert deadline - 0.1 < boottime() < deadline + 0.5
+    await until(lambda: not any(map(is_alive, pids)))
+    assert deadline <= boottime() < deadline + 0.5
     assert is_alive(other["pid"])
 
 
@@ -249,7 +251,9 @@ async def test_a_flood_of_output_starves_nobody_and_stays_bounded(guard, tmp_pat
     assert slowest < 2.0
     for name in ("flood", "lines"):
         assert sum(path.stat().st_size for path in tmp_path.glob(f"{name}.log*") if path.is_file()) <= 1 << 20
-    assert "bytes cut]" in guard.output("flood")
+    assert "bytes cut]" in "".join(
+        path.read_text(errors="replace") for path in tmp_path.glob("flood.log*") if path.is_file()
+    )
     assert rss_bytes(guard.pid) < RSS_BYTES_MAX
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from hubagent.edges import hooks
 from hubagent.edges.hooks import HookRefused
+from tests.support.guards import is_alive
 
 pytestmark = pytest.mark.real
 
@@ -31,13 +32,13 @@ async def test_a_hook_that_hangs_is_ended_with_its_children_at_its_deadline(tmp_
     """No process of it is left, and the time is kept."""
     marker = tmp_path / "pid"
     began = time.monotonic()
-    result = await hooks.run([script(tmp_path, f"sleep 60 & echo $! > {marker}; echo begun; wait")], {}, 0.5)
+    result = await hooks.run([script(tmp_path, f"sleep 60 & echo $! > {marker}; echo begun; wait")], {}, 2.0)
     assert result.status is None
     assert result.output == "begun\n"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     child = int(marker.read_text())
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
-        assert time.monotonic() - began < 5, "the grandchild lives on"
+    while is_alive(child):
+        assert time.monotonic() - began < 10, "the grandchild lives on"
 
 
 async def test_hostile_output_is_harmless(tmp_path: Path) -> None:

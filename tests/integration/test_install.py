@@ -185,6 +185,7 @@ def test_what_would_break_a_unit_is_refused(key: str, value: str):
         install.wanted(settings, CONFIG, user, "/opt/hubdeck/bin/hubagent")
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 def test_systemd_accepts_the_unit(tmp_path: Path):
     """`systemd-analyze verify` has nothing to say about it."""
     program = tmp_path / "hubagent"

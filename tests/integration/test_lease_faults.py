@@ -62,20 +62,20 @@ async def test_n13_an_active_hub_cut_from_everything_stops_before_the_other_acts
 
 async def test_n14_an_active_hub_cut_from_the_other_alone_stays(tmp_path):
     """Both still reach the witness, and that decides."""
-    async with wired(tmp_path) as (fleet, active, other):
+    async with wired(tmp_path, profile="normal") as (fleet, active, other):
         cut = now(fleet)
         fleet.cut((active, "central"))
-        await until(lambda: fleet.acts(active, cut + 3.0))
+        await until(lambda: fleet.acts(active, cut + 4.5))
         assert not fleet.acts(other)
         assert not fleet.times(active, "demoted")
 
 
 async def test_n15_an_active_hub_cut_from_the_witness_alone_goes_on_by_promise_and_says_so(tmp_path):
     """The other reaches the witness, and has promised."""
-    async with wired(tmp_path) as (fleet, active, other):
+    async with wired(tmp_path, profile="normal") as (fleet, active, other):
         cut = now(fleet)
         fleet.cut((active, "witness"))
-        await until(lambda: fleet.acts(active, cut + 3.0))
+        await until(lambda: fleet.acts(active, cut + 4.5))
         assert not fleet.acts(other)
         assert any(word.startswith("ACTIVE by promise") for word in fleet.said(active, "state", cut))
         fleet.heal()
@@ -86,10 +86,10 @@ async def test_n15_an_active_hub_cut_from_the_witness_alone_goes_on_by_promise_a
 
 async def test_n16_a_standby_cut_from_the_witness_never_promotes_itself(tmp_path):
     """It cannot tell, so it waits and says why."""
-    async with wired(tmp_path) as (fleet, active, other):
+    async with wired(tmp_path, profile="normal") as (fleet, active, other):
         cut = now(fleet)
         fleet.cut((other, "witness"))
-        await until(lambda: fleet.acts(active, cut + 3.0))
+        await until(lambda: fleet.acts(active, cut + 4.5))
         assert not fleet.acts(other)
         assert any("witness unreachable" in word for word in fleet.said(other, "state", cut))
 
@@ -121,7 +121,7 @@ async def test_p4_a_main_loop_blocked_for_longer_than_the_span_loses_authority_s
 
 async def test_k5_a_disk_that_syncs_in_two_seconds_does_not_touch_a_held_lease(tmp_path):
     """Tokens are synced on a thread of their own; renewals need no disk of the hub."""
-    async with Fleet(tmp_path) as fleet:
+    async with Fleet(tmp_path, profile="normal") as fleet:
         fleet.more["a"] = {"fsync_s": 2.0}
         fleet.start("a")
         await until(lambda: len(fleet.times("a", "acts")) > 1000, 25.0)
@@ -214,7 +214,7 @@ async def test_l2_a_stolen_core_makes_no_false_failover(tmp_path, profile):
 
 async def test_x16_a_fence_with_an_old_token_is_refused_and_moves_nobody(tmp_path):
     """Signed by a member, and stale all the same."""
-    async with Fleet(tmp_path) as fleet:
+    async with Fleet(tmp_path, profile="normal") as fleet:
         active, other = await first_active(fleet)
         await until(lambda: len(fleet.times(active, "acts")) > CALM_LINES)
         async with linked(fleet.central.url) as link:
@@ -224,6 +224,12 @@ async def test_x16_a_fence_with_an_old_token_is_refused_and_moves_nobody(tmp_pat
         began = now(fleet)
         await until(lambda: fleet.acts(active, began + 1.0))
         assert not fleet.times(active, "demoted")
+
+
+def is_whole(fleet: Fleet) -> bool:
+    """The active hub has nothing to say against its store; a slip of its timer is this machine's."""
+    word = fleet.said("a", "state")[-1]
+    return word.startswith("ACTIVE:") and "DEGRADED" not in word
 
 
 async def fence(link: Link, fleet: Fleet, to: str, sender: str, epoch: int) -> PeerReply:
@@ -238,7 +244,7 @@ async def fence(link: Link, fleet: Fleet, to: str, sender: str, epoch: int) -> P
 async def test_v7_v8_a_replicated_store_is_led_from_another_machine_and_the_death_of_its_leader_moves_nobody(tmp_path):
     """The active hub moves the leader off its own machine; promises cover the election; then its machine may die."""
     cluster = Cluster(tmp_path / "cluster")
-    fleet = Fleet(tmp_path)
+    fleet = Fleet(tmp_path, profile="normal")
     try:
         cluster.start()
         await lease_stream(cluster)
@@ -253,7 +259,7 @@ async def test_v7_v8_a_replicated_store_is_led_from_another_machine_and_the_deat
         await until(lambda: len(fleet.times("a", "acts")) > CALM_LINES, 20.0)
         fleet.start("b")
         await until_led(cluster, lambda name: name != "a")
-        await until(lambda: fleet.said("b", "state") and fleet.said("a", "state")[-1] == "ACTIVE: ", 30.0)
+        await until(lambda: fleet.said("b", "state") and is_whole(fleet), 30.0)
         assert any("DEGRADED" in word for word in fleet.said("a", "state"))
         leader = await cluster.leader("LEASE")
         killed = now(fleet)
@@ -264,7 +270,7 @@ async def test_v7_v8_a_replicated_store_is_led_from_another_machine_and_the_deat
         assert any(word.startswith("ACTIVE by promise") for word in fleet.said("a", "state", killed))
         leader.start()
         await cluster.until_whole("LEASE")
-        await until(lambda: fleet.said("a", "state")[-1] == "ACTIVE: ", 30.0)
+        await until(lambda: is_whole(fleet), 30.0)
         died = fleet.send("a", signal.SIGKILL)
         cluster.named("a").kill()
         await fleet.active("b", died, 6.0)

@@ -41,10 +41,10 @@ async def test_the_active_services_end_at_once_and_the_others_stay(guard, tmp_pa
     await guard.exit_of("scheduler", 2.0)
     assert not is_alive(active)
     assert is_alive(always)
-    await until((tmp_path / "released").exists, 2.0)
+    released = tmp_path / "released"
+    await until(lambda: released.exists() and released.read_text() == "gone\n", 5.0)
     refused = await guard.start("scheduler", "sleep", "1000", **ACTIVE)
     assert "lease" in refused["why"]
-    assert (tmp_path / "released").read_text() == "gone\n"
 
 
 async def test_an_agent_that_said_bye_or_is_there_twice_is_not_gone(guard, tmp_path):

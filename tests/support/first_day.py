@@ -162,7 +162,7 @@ def _failing(said: dict) -> list[str]:
 
 def _is_live(row: dict | None) -> bool:
     return (
-        row is not None and row["state"] == "OK" and len(row["lanes"]) >= 4
+        row is not None and row["state"] in {"OK", "WARN"} and len(row["lanes"]) >= 4
         and all(lane["state"] == "LIVE" for lane in row["lanes"])
     )  # fmt: skip
 

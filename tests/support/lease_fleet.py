@@ -32,6 +32,8 @@ class Fleet:
         self.has_witness = has_witness
         self.seeds = {hub: seed_from(bytes([index + 1]) * 32) for index, hub in enumerate(("a", "b"))}
         self.processes: dict[str, subprocess.Popen] = {}
+        self._read: dict[str, int] = {}  # bytes of each log that are known
+        self._known: dict[str, list[list]] = {}
         self.clock = SystemClock()
         self.proxies: dict[tuple[str, str], FaultProxy] = {}  # (hub, server): the wire between them
         self.more: dict[str, dict] = {}  # what else the spec of a hub says
@@ -108,15 +110,21 @@ class Fleet:
             self.processes[hub] = subprocess.Popen(argv, stderr=errors, cwd=Path(__file__).parents[2])
 
     def send(self, hub: str, number: int) -> float:
-        """Send a signal, and tell when."""
+        """Send a signal; the moment just before."""
+        began = self.clock.boottime()
         os.kill(self.processes[hub].pid, number)
-        return self.clock.boottime()
+        return began
 
     def lines(self, hub: str) -> list[list]:
         """What a hub wrote down: time, hub, word, rest."""
-        path = self.folder / f"{hub}.log"
-        whole = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in whole if line.endswith("\n")]
+        path, known = self.folder / f"{hub}.log", self._known.setdefault(hub, [])
+        if path.exists():
+            with path.open("rb") as log:
+                log.seek(self._read.get(hub, 0))
+                whole = [line for line in log if line.endswith(b"\n")]
+            self._read[hub] = self._read.get(hub, 0) + sum(map(len, whole))
+            known += map(json.loads, whole)
+        return known
 
     def times(self, hub: str, word: str) -> list[float]:
         """When it wrote this word."""

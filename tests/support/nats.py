@@ -3,6 +3,7 @@
 import atexit
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +20,8 @@ from tests.support.guards import state_of
 
 READY_SECONDS = 15.0
 PR_SET_PDEATHSIG = 1
+PORTS = range(12_000, 32_000)  # below the ephemeral ones
+_given: set[int] = set()
 
 
 def binary() -> str:
@@ -29,10 +33,15 @@ def binary() -> str:
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A loopback port that was free a moment ago, of this test worker's own, where the kernel takes none for clients."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = PORTS.start + worker % 5 * 4000 + random.randrange(4000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class NatsServer:

@@ -35,13 +35,14 @@ class Terminal:
         self.status: int | None = None
         self._lock = threading.Lock()
         self._fd = self._pid = -1
+        self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Self:
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
             os.execvpe(self.argv[0], self.argv, self.env)
         self._set_size()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,6 +109,7 @@ class Terminal:
         """Wait for the program's end: its exit status, negative for a signal."""
         assert self._ended(seconds), f"still running after {seconds:g} s; the screen:\n{self.text()}"
         assert self.status is not None
+        self._reader.join(seconds)  # its last words are read
         return self.status
 
     def _ended(self, seconds: float, number: int = 0) -> bool:

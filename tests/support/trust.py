@@ -92,6 +92,10 @@ class TrustFleet:
         found = self.json("status", status=None)
         return {one["hub"]: one["state"] for one in found["hubs"] if one["heard"]}
 
+    def is_live(self, hub: str) -> bool:
+        """Fresh on screen; a warning about the machine's load takes nothing from that."""
+        return self.states().get(hub) in {"OK", "WARN"}
+
     def invite(self, hub: str, *words: str) -> tuple[subprocess.Popen, str]:
         """A waiting `hubdeck invite --yes`, and its token."""
         command = [
