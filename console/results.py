@@ -10,7 +10,7 @@ from hubagent.wire.reports import Result
 
 RESULTS_MAX = 2000  # the newest are kept
 FINAL = frozenset({"done", "failed", "refused", "unknown"})
-RECORD_SECONDS = 1.5  # after the news the record is this long awaited, for its figures only
+RECORD_SECONDS = 3.0  # after the news the record is this long awaited, for its figures only
 
 Key = tuple[str, str]  # hub, command id: no hub can speak for another
 T = TypeVar("T")
