@@ -146,11 +146,12 @@ async def test_an_end_while_no_agent_is_there_is_kept_with_its_code(guard, tmp_p
     """The agent dies, the guard goes on; the next agent is told once what it missed."""
     await guard.hello(agent=True)
     go = tmp_path / "go"
-    pid = (await guard.start("web", "sh", "-c", f"while ! test -e {go}; do sleep 0.02; done; exit 7"))["pid"]
+    await guard.start("web", "sh", "-c", f"while ! test -e {go}; do sleep 0.02; done; exit 7")
     guard.client.close()
-    go.touch()
-    await until(lambda: not is_alive(pid))
     await guard.client.connect()
+    await guard.hello()  # it has seen that the agent is gone
+    go.touch()
+    await guard.ended("web")
     [web] = (await guard.hello(agent=True))["services"]
     assert [(one["code"], one["missed"]) for one in web["exits"]] == [(7, True)]
     [web] = (await guard.hello(agent=True))["services"]

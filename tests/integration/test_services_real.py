@@ -90,9 +90,10 @@ async def test_an_agent_that_comes_back_finds_its_services(guard, tmp_path):
     async with supervising(tmp_path, *policies) as (services, _):
         pid = await runs(services, "web")
         assert (await services.start("job")).ok
-        job = shown(services, "job").pid
+    await guard.hello()
+    await guard.hello()  # asked after the agent's connection was closed: that is seen
     go.touch()
-    await until(lambda: not is_alive(job))
+    await guard.ended("job")
     async with supervising(tmp_path, *policies) as (services, recorder):
         assert await runs(services, "web") == pid
         assert any(event.text.startswith("job ended while no agent ran: exit 9") for event in recorder.events)

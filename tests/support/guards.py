@@ -1,5 +1,6 @@
 """A real guard for a test, and what a test wants to know of processes; nothing outlives the test."""
 
+import asyncio
 import json
 import os
 import signal
@@ -52,6 +53,12 @@ class TestGuard:
     async def hello(self, **fields) -> dict:
         """What it runs."""
         return await self.client.request("hello", **fields)
+
+    async def ended(self, name: str, seconds: float = 10.0) -> None:
+        """Return once the guard knows that a service is over; asked as one that is no agent, so nothing counts as told."""
+        async with asyncio.timeout(seconds):
+            while any(one["name"] == name and one["pid"] for one in (await self.hello())["services"]):
+                await asyncio.sleep(0.01)
 
     async def start(self, name: str, /, *argv: str, **fields) -> dict:
         """One start request with an output of its own."""
