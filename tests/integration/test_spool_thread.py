@@ -376,6 +376,7 @@ async def test_full_disk_takes_the_reserve_once_and_then_refuses(tmp_path):
     assert not spool.has_no_room
     await spool.retake_reserve()
     assert reserve.exists()
+    assert not spool.is_full  # at once: nothing else may be written for long
     await spool.write(meta("d"))
     assert not spool.is_full
     assert await spool.read(lambda store: [store.meta(key) for key in "abcd"]) == ["1", None, "1", "1"]
