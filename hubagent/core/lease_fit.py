@@ -7,14 +7,22 @@ from hubagent.core.lease_policy import PROFILES, Profile
 STEADY_S = 60.0  # measurements must fit for so long before a shorter profile is tried again
 RATIO = 0.95  # a burst of a few slow answers is no reason; three renewals fit into a span
 OBSERVED_MIN = 100  # fewer would let the slow moments of a start decide
+STOPS_RATIO = 0.2  # stops that cost the lease, up to this share, are faults and not a rate of renewing
 _BY_SPAN = sorted(PROFILES.values(), key=lambda profile: profile.span_s)
 
 
-def slow_s(seconds: Sequence[float]) -> float:
-    """What nearly all of these took at most; 0 while too few are known."""
+def slow_s(seconds: Sequence[float], profile: Profile) -> float:
+    """What nearly all of these took at most, in seconds; 0 while too few are known.
+
+    A stop so long that the lease is lost by it (A - P and more) says that the process was frozen, not how fast it can
+    renew. Such stops are left out, as long as they stay few.
+    """
     if len(seconds) < OBSERVED_MIN:
         return 0.0
-    return sorted(seconds)[int(len(seconds) * RATIO)]
+    in_time = [one for one in seconds if one < profile.span_s - profile.renew_s]
+    is_stopped_often = len(seconds) - len(in_time) > len(seconds) * STOPS_RATIO
+    counted = sorted(seconds if is_stopped_often else in_time)
+    return counted[int(len(counted) * RATIO)]
 
 
 def misfit(profile: Profile, round_trip_s: float, lag_s: float) -> str:

@@ -136,8 +136,9 @@ class Seat:
         if now - self._measured_at < MEASURE_S:
             return []
         self._measured_at = now
-        lag_s = max(slow_s(self._late), slow_s(self._around.pulses_late()))
-        return self.lease.handle(ev.Measured(slow_s(self._round_trips), lag_s), now)
+        profile = self.lease.base_profile
+        lag_s = max(slow_s(late, profile) for late in (self._late, self._around.pulses_late()))
+        return self.lease.handle(ev.Measured(slow_s(self._round_trips, profile), lag_s), now)
 
     def _arrange(self, now: float) -> None:
         if self.standing.state.epoch != self.lease.seen.epoch or now - self.standing.taken_at > SNAPSHOT_S:

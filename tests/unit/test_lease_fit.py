@@ -39,9 +39,21 @@ def test_what_does_not_fit_is_said_as_an_inequality():
 def test_a_few_slow_answers_do_not_count_and_too_few_say_nothing():
     """One in twenty may be slow."""
     quick = [0.01] * (OBSERVED_MIN - 5)
-    assert slow_s([9.0] * (OBSERVED_MIN - 1)) == 0.0
-    assert slow_s([*quick, *[9.0] * 5]) == 9.0
-    assert slow_s([*quick, 0.01, *[9.0] * 4]) == 0.01
+    assert slow_s([0.4] * (OBSERVED_MIN - 1), FAST) == 0.0
+    assert slow_s([*quick, *[0.4] * 5], FAST) == 0.4
+    assert slow_s([*quick, 0.01, *[0.4] * 4], FAST) == 0.01
+
+
+@pytest.mark.parametrize("profile", [RAPID, FAST, NORMAL, WAN])
+def test_an_agent_that_was_frozen_again_and_again_still_renews_in_time(profile):
+    """Each stop cost the lease whatever the renewals; one look in five may be such a stop, and all shorter ones count."""
+    lost_s = profile.span_s - profile.renew_s
+    frozen, slow = [lost_s] * 20, [lost_s - 0.001] * 4
+    assert slow_s([*[0.01] * 80, *frozen], profile) == 0.01
+    assert slow_s([*[0.01] * 79, *frozen, lost_s], profile) == lost_s
+    assert slow_s([*[0.01] * 76, *frozen, *slow], profile) == lost_s - 0.001
+    assert slow_s([*[0.01] * 77, *frozen, *slow[1:]], profile) == 0.01
+    assert slow_s([lost_s] * OBSERVED_MIN, profile) == lost_s
 
 
 def test_a_holder_writes_a_longer_profile_at_once_and_counts_by_it_when_the_others_know():
