@@ -1,14 +1,15 @@
 """A TCP proxy that breaks connections on purpose: latency, bandwidth, one-way stalls, cuts in mid-frame, resets.
 
 As a program: `python -m tests.support.fault_proxy LISTEN_PORT TARGET_PORT --schedule 'SECONDS FAULT=VALUE …; …'`, for
-example `--schedule '0 latency_s=0.05; 10 stall_down=1; 12 heal; 20 reset'`, or `--seed N` for a random schedule.
-Loopback only.
+example `--schedule '0 latency_s=0.05; 10 stall_down=1; 12 heal; 20 reset'`, or `--seed N` for a random schedule; with
+neither the wire is healthy until the program is ended or stopped. Loopback only.
 """
 
 import argparse
 import asyncio
 import contextlib
 import dataclasses
+import math
 import random
 import socket
 import struct
@@ -19,6 +20,7 @@ from typing import Self
 from tests.support import ledger
 
 READ_BYTES = 64 << 10
+RANDOM_S = 60.0
 BUFFERED_BYTES_MAX = 4 << 20  # a stalled direction holds this much, then the sender feels it, as on a real wire
 
 
@@ -266,18 +268,30 @@ def random_schedule(seed: int, seconds: float) -> list[tuple[float, Faults | str
     return [*schedule, (max(at, seconds), "heal")]
 
 
-async def _main() -> None:
+def parsed(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[tuple[float, Faults | str]]]:
+    """The options and the schedule of the program; no schedule and no seed: a healthy wire."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("listen", type=int)
     parser.add_argument("target", type=int)
-    parser.add_argument("--schedule", default="", help="'0 latency_s=0.05; 10 cut; 12 heal'")
-    parser.add_argument("--seed", type=int, default=0, help="a random schedule instead")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    options = parser.parse_args()
-    schedule = parse_schedule(options.schedule) if options.schedule else random_schedule(options.seed, options.seconds)
-    async with FaultProxy(options.target, port=options.listen, seed=options.seed) as proxy:
+    faults = parser.add_mutually_exclusive_group()
+    faults.add_argument("--schedule", default="", help="'0 latency_s=0.05; 10 cut; 12 heal'")
+    faults.add_argument("--seed", type=int, help="a random schedule instead")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="how long it lives (random schedule: 60)")
+    options = parser.parse_args(argv)
+    if options.seed is None:
+        return options, parse_schedule(options.schedule)
+    options.seconds = min(options.seconds, RANDOM_S)
+    return options, random_schedule(options.seed, options.seconds)
+
+
+async def _main() -> None:
+    options, schedule = parsed()
+    async with FaultProxy(options.target, port=options.listen, seed=options.seed or 0) as proxy:
         print(f"127.0.0.1:{proxy.port} -> 127.0.0.1:{options.target}", flush=True)
-        await asyncio.gather(proxy.play(schedule), asyncio.sleep(options.seconds))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if math.isinf(options.seconds) else options.seconds):
+                await proxy.play(schedule)
+                await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support.fault_proxy import FaultProxy, Faults, parse_schedule, random_schedule
+from tests.support.fault_proxy import FaultProxy, Faults, parse_schedule, parsed, random_schedule
 
 
 @pytest.fixture
@@ -114,3 +114,12 @@ def test_a_random_schedule_repeats_by_its_seed_and_ends_healthy() -> None:
     assert random_schedule(7, 20) == random_schedule(7, 20)
     assert random_schedule(7, 20) != random_schedule(8, 20)
     assert random_schedule(7, 20)[-1][1] == "heal"
+
+
+def test_the_program_hurts_nothing_that_it_was_not_asked_to():
+    """A benchmark that wants a bare wire to freeze gets one, and for as long as it likes."""
+    options, schedule = parsed(["1", "2"])
+    assert (schedule, options.seconds) == ([], float("inf"))
+    options, schedule = parsed(["1", "2", "--seed", "0"])
+    assert (schedule, options.seconds) == (random_schedule(0, 60.0), 60.0)
+    assert parsed(["1", "2", "--schedule", "3 heal"])[1] == [(3.0, "heal")]
