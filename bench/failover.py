@@ -175,7 +175,9 @@ def main() -> None:
     if options.only and PEER not in options.only:
         peer = Peer(f"Redis + 3 Sentinels: not asked for; name `{PEER}` too")
     else:
-        peer = failovers(0 if options.quick and time.monotonic() > until else 1 if options.quick else options.trials or 40)
+        peer = failovers(
+            0 if options.quick and time.monotonic() > until else 1 if options.quick else options.trials or 40
+        )
     print(peer.text)
     if peer.seconds:
         figures["redis_sentinel"] = {"trials": len(peer.seconds), **spread(peer.seconds)}
