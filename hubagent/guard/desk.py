@@ -5,12 +5,14 @@ import json
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Iterator
 
 LINE_BYTES_MAX = 256 << 10  # a start request with its environment; longer is no request of ours
 READ_BYTES_MAX = 64 << 10  # for each connection and turn
 UNSENT_BYTES_MAX = 1 << 20  # a client that does not read loses its connection, not the guard its memory
 CONNECTIONS_MAX = 64
+WAITING_MAX = 1_000  # requests of one client that wait for the disk
 Fields = dict[str, object]
 
 
@@ -24,6 +26,7 @@ class Connection:
         self.has_ended = False  # by the client: not one that we hung up on
         self.has_said_bye = False  # an agent that ends as it should
         self.on_gone: dict[str, list[str]] = {}  # what to run for each group when the agent dies instead
+        self.waiting: deque[Fields | str] = deque()  # requests whose turn has not come
         self._partial = bytearray()
         self._is_skipping = False  # inside a line that was too long
         self._unsent = bytearray()
@@ -56,6 +59,14 @@ class Connection:
             if not self._is_skipping:
                 yield f"a line of more than {LINE_BYTES_MAX} bytes"
             self._is_skipping = True
+
+    def wait(self, request: Fields | str) -> None:
+        """Keep a request until its turn; one too many is refused at once."""
+        if len(self.waiting) < WAITING_MAX:
+            self.waiting.append(request)
+        else:
+            request_id = request.get("id") if isinstance(request, dict) else None
+            self.send({"id": request_id, "ok": False, "why": f"{WAITING_MAX} requests wait already"})
 
     def send(self, fields: Fields) -> None:
         """Queue one line and send what the client takes now."""

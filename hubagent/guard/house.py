@@ -1,4 +1,8 @@
-"""The guard's one loop: sockets, children, deadlines; every turn is bounded."""
+"""The guard's one loop: sockets, children, deadlines; every turn is bounded, and none waits for the disk.
+
+What is written down is written beside the loop: it turns on meanwhile, renewals are taken and deadlines kept. Requests
+that must write, and what their client asks after them, wait for that in order.
+"""
 
 import os
 import selectors
@@ -6,6 +10,7 @@ import signal
 import socket
 
 from hubagent.guard import kernel, requests
+from hubagent.guard.aside import Aside
 from hubagent.guard.child import RECHECK_S, Child
 from hubagent.guard.desk import Connection, Fields, accept
 from hubagent.guard.gone import begin_release, end_release
@@ -28,6 +33,8 @@ class House:
         self._leash = leash
         self._connections: dict[int, Connection] = {}
         self._is_ending = False
+        self._aside = Aside(watch, self._turn)
+        registry.beside = self._aside.do
         watch.add(listener.fileno(), "client", None)
         watch.add(wakeup, "signal", wakeup)
         if leash >= 0:
@@ -36,12 +43,18 @@ class House:
     def serve(self) -> None:
         """Turn after turn, until every service is stopped after a shutdown."""
         while not (self._is_ending and not self._registry.children):
-            self._hear(self._timeout())
-            if self._overslept():  # stopped or starved: renewals that came in time lie unread in the sockets
-                self._hear(0.0)
-            self._keep_deadlines()
+            for child in self._turn(is_awaited=any(one.waiting for one in self._connections.values())):
+                self._end(child, kernel.boottime())
+            self._serve_waiting()
         for connection in list(self._connections.values()):
             self._close(connection)
+
+    def _turn(self, *, is_awaited: bool = False) -> list[Child]:
+        """Hear, and keep every deadline; the children that are over. Nothing in it waits for the disk."""
+        self._hear(0.0 if is_awaited else self._timeout())
+        if self._overslept():  # stopped or starved: renewals that came in time lie unread in the sockets
+            self._hear(0.0)
+        return self._keep_deadlines()
 
     def _hear(self, timeout: float | None) -> None:
         for key, events in self._watch.selector.select(timeout):
@@ -60,7 +73,7 @@ class House:
             times += [lease, now + LEASE_SLEEP_S_MAX]
         return max(0.0, min(times) - now) if times else None
 
-    def _keep_deadlines(self) -> None:
+    def _keep_deadlines(self) -> list[Child]:
         now = kernel.boottime()
         registry = self._registry
         for group, token in registry.leases.due_kills(now):
@@ -73,9 +86,7 @@ class House:
         for group in registry.leases.due_terms(now):
             for child in registry.active_in(group):
                 child.stop(SHUTDOWN_GRACE_S_MAX, now)  # the deadline itself is the KILL
-        for child in list(registry.children.values()):
-            if child.is_over(now):
-                self._end(child, now)
+        return [child for child in registry.children.values() if child.is_over(now)]
 
     def _end(self, child: Child, now: float) -> None:
         has_agent = any(connection.is_agent for connection in self._connections.values())
@@ -101,11 +112,33 @@ class House:
             connection.flush()
         if events & selectors.EVENT_READ:
             for request in connection.read():
-                self._answer(connection, request)
+                if self._must_wait(connection, request):
+                    connection.wait(request)
+                else:
+                    self._answer(connection, request)
         self._settle(connection)
 
+    def _must_wait(self, connection: Connection, request: Fields | str) -> bool:
+        """What may write to the disk, and what its client asked after it; a renewal never does."""
+        fields = request if isinstance(request, dict) else {}
+        op = fields.get("op")
+        if op == "lease" and self._registry.leases.is_live(
+            fields.get("group"), (fields.get("epoch"), fields.get("holder"))
+        ):
+            return False
+        return bool(connection.waiting) or op in ("start", "lease")
+
+    def _serve_waiting(self) -> None:
+        """One request of each client in a turn."""
+        for connection in list(self._connections.values()):
+            if connection.waiting:
+                self._answer(connection, connection.waiting.popleft())
+                self._settle(connection)
+
     def _settle(self, connection: Connection) -> None:
-        if connection.is_closed:
+        if connection.is_closed and connection.waiting:
+            self._watch.drop(connection.sock.fileno())  # its last requests first
+        elif connection.is_closed:
             self._close(connection)
         elif connection.sock.fileno() in self._connections:
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.has_unsent else 0)
@@ -128,6 +161,9 @@ class House:
     def _on_release(self, pidfd: int, _: int) -> None:
         self._watch.drop(pidfd)
         end_release(pidfd)
+
+    def _on_done(self, _: object, __: int) -> None:
+        self._aside.done()
 
     def _on_died(self, child: Child, _: int) -> None:
         self._watch.drop(child.pidfd)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 
 RESERVE_BYTES = 64 << 10  # given back when the disk is full, so that a restart still can be written down
 FILE_BYTES_MAX = 4 << 20
@@ -11,7 +12,7 @@ Facts = dict[str, object]
 
 
 class Keep:
-    """The file in `state_dir`; a write that returns is on disk."""
+    """The file in `state_dir`; a work of `saving` that returns is on disk."""
 
     def __init__(self, state_dir: str) -> None:
         self._dir = state_dir
@@ -27,9 +28,15 @@ class Keep:
             return {}
         return kept if isinstance(kept, dict) and is_sound(kept) else {}
 
-    def save(self, facts: Facts) -> None:
-        """Write, fsync, rename, fsync the directory; OSError when even the reserve does not help."""
+    def saving(self, facts: Facts) -> Callable[[], None]:
+        """The work that puts these facts on disk as they are now: it may wait for long, and be done in a thread.
+
+        Write, fsync, rename, fsync the directory; OSError when even the reserve does not help.
+        """
         raw = json.dumps(facts).encode()
+        return lambda: self._save(raw)
+
+    def _save(self, raw: bytes) -> None:
         try:
             self._write(raw)
         except OSError:

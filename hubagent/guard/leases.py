@@ -35,13 +35,23 @@ class Leases:
         self._live[group] = Lease(token, term_at, deadline)
         return ""
 
-    def forget(self, group: str, before: Token | None) -> None:
-        """Take back a token that could not be made durable, and the deadline that came with it."""
-        self._live.pop(group, None)
+    def raise_to(self, group: str, token: Token) -> Token | None:
+        """Take note of a higher token that has no deadline yet; what was the highest before, for `put_back`."""
+        before = self.tokens.get(group)
+        self.tokens[group] = token
+        return before
+
+    def put_back(self, group: str, before: Token | None) -> None:
+        """Forget a token that could not be made durable; a live deadline stays what it is."""
         if before is None:
             self.tokens.pop(group, None)
         else:
             self.tokens[group] = before
+
+    def is_live(self, group: object, token: tuple[object, object]) -> bool:
+        """Tell whether this very token has a deadline: another one from it is a renewal, and no news for the disk."""
+        lease = self._live.get(str(group))
+        return lease is not None and lease.token == token
 
     def refusal(self, group: str, token: Token, now: float) -> str:
         """Why an active service of this group may not start now; empty when it may."""

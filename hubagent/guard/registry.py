@@ -1,9 +1,13 @@
-"""All children by name: started, adopted, stopped, ended; what changed is on disk before it counts."""
+"""All children by name: started, adopted, stopped, ended; what changed is on disk before it counts.
+
+`beside` does the work of the disk: the house puts one there that keeps the deadlines meanwhile.
+"""
 
 import contextlib
 import json
 import os
 import selectors
+from collections.abc import Callable
 
 from hubagent.guard import kernel
 from hubagent.guard.child import Child, Exit
@@ -24,6 +28,7 @@ class Registry:
         self.children: dict[str, Child] = {}
         self.exits: dict[str, list[Exit]] = {}
         self.leases = Leases()
+        self.beside = at_once
         self._keep = keep
         self._watch = watch
         self._boot = kernel.boot_id()
@@ -116,16 +121,15 @@ class Registry:
 
     def lease(self, group: str, token: Token, term_at: float, deadline: float) -> None:
         """Set a group's deadline; a token that rises is on disk before it is obeyed."""
-        before = self.leases.tokens.get(group)
-        is_news = self.leases.is_news(group, token)
-        if why := self.leases.replace(group, token, term_at, deadline):
-            raise BadRequest(f"lease: {why}")
-        if is_news:
+        if self.leases.is_news(group, token):
+            before = self.leases.raise_to(group, token)
             try:
                 self.save()
             except OSError as error:
-                self.leases.forget(group, before)
+                self.leases.put_back(group, before)
                 raise BadRequest(f"guard.json: {error.strerror}") from error
+        if why := self.leases.replace(group, token, term_at, deadline):
+            raise BadRequest(f"lease: {why}")
 
     def active_in(self, group: str) -> list[Child]:
         """The children that this group's authority lets run."""
@@ -147,15 +151,19 @@ class Registry:
         self.exits[name] = [*self.exits.get(name, []), ended][-EXITS_KEPT:]
 
     def save(self) -> None:
-        """Write everything down; OSError when it cannot be."""
-        self._keep.save(
-            {
-                "boot": self._boot,
-                "services": [child.facts for child in self.children.values()],
-                "tokens": self.leases.tokens,
-                "exits": self.exits,
-            }
-        )
+        """Write everything down as it is now; OSError when it cannot be."""
+        facts: Fields = {
+            "boot": self._boot,
+            "services": [child.facts for child in self.children.values()],
+            "tokens": self.leases.tokens,
+            "exits": self.exits,
+        }
+        self.beside(self._keep.saving(facts))
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Where there are no deadlines to keep yet."""
+    work()
 
 
 class Watch:

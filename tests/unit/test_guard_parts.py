@@ -1,7 +1,9 @@
 """Promises of the guard's parts: leases, requests, lines, output, guard.json."""
 
+import errno
 import json
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hubagent.guard.keep import Keep
 from hubagent.guard.leases import Leases
 from hubagent.guard.output import LINE_BYTES_MAX, Output
 from hubagent.guard.requests import BadRequest
+from hubagent.guard.spawn import spawn
 
 
 def test_a_lower_token_is_refused_and_changes_nothing():
@@ -71,10 +74,28 @@ def test_a_group_without_any_lease_starts_nothing():
 
 def test_a_token_that_could_not_be_kept_is_taken_back():
     """Durable first, then obeyed."""
+    leases = Leases()
+    leases.replace("core", (1, "a"), 10.0, 11.0)
+    assert leases.is_news("core", (2, "a"))
+    before = leases.raise_to("core", (2, "a"))
+    assert "below (2, a)" in leases.replace("core", (1, "a"), 90.0, 99.0)
+    leases.put_back("core", before)
+    assert (leases.tokens, leases.deadline()) == ({"core": (1, "a")}, 10.0)
+    assert leases.raise_to("edge", (2, "a")) is None
+    leases.put_back("edge", None)
+    assert leases.tokens == {"core": (1, "a")}
+
+
+def test_only_the_token_that_has_a_deadline_is_renewed():
+    """Everything else is news for the disk, or refused."""
     leases = Leases({"core": (1, "a")})
-    leases.replace("core", (2, "a"), 10.0, 11.0)
-    leases.forget("core", (1, "a"))
-    assert (leases.tokens, leases.deadline()) == ({"core": (1, "a")}, None)
+    assert not leases.is_live("core", (1, "a"))
+    leases.replace("core", (1, "a"), 10.0, 11.0)
+    assert leases.is_live("core", (1, "a"))
+    assert not any(leases.is_live(*other) for other in [("core", (2, "a")), ("core", (1, "b")), ("edge", (1, "a"))])
+    assert not leases.is_live(["core"], ({}, None))
+    leases.due_kills(11.0)
+    assert not leases.is_live("core", (1, "a"))
 
 
 GOOD = {"op": "start", "name": "web", "argv": ["web"], "env": {"A": "b"}, "output": "/tmp/web.log"}
@@ -186,7 +207,7 @@ def test_what_is_kept_is_read_back_and_nonsense_is_nothing(tmp_path):
     """A broken file costs the memory of the last guard, not the next guard."""
     keep = Keep(str(tmp_path))
     assert keep.load() == {}
-    keep.save({"services": []})
+    keep.saving({"services": []})()
     assert Keep(str(tmp_path)).load() == {"services": []}
     assert json.loads((tmp_path / "guard.json").read_text()) == {"services": []}
     wrong = (b'{"services": [{}]}', b'{"tokens": {"core": 5}}', b'{"exits": []}', b'{"services": 1}')
@@ -208,5 +229,22 @@ def test_on_a_full_disk_the_reserve_is_given_back(tmp_path):
     """A restart on a full disk can still be written down."""
     keep = FullDisk(str(tmp_path))
     keep._hold_back()
-    keep.save({"services": []})
+    keep.saving({"services": []})()
     assert keep.load() == {"services": []}
+
+
+def _open_and_blocked() -> tuple[list[str], set]:
+    return sorted(fd.name for fd in Path("/proc/self/fd").iterdir()), signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_fork_that_fails_leaves_no_descriptor_open_and_no_signal_blocked(monkeypatch):
+    """No process to be had: the request fails, and the guard can still be ended by TERM."""
+
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    before = _open_and_blocked()
+    with pytest.raises(BlockingIOError):
+        spawn({"mode": "always"}, "/nowhere", "run")
+    assert _open_and_blocked() == before
