@@ -57,16 +57,17 @@ class Holder(Candidate):
         if self.others:
             self._ask("promise", self.others, held.token, now)
         else:
-            self._extend_by_promise(held, now)  # nobody else could promote
+            self._extend_by_promise(held, now, now)  # nobody else could promote
 
     def _promised(self, sent: float, now: float) -> None:
         """Every other member has promised; `_lapse` has already dropped an authority that ran out meanwhile."""
         held = self.held
         if held is not None and not held.in_question and now < held.until:
-            self._extend_by_promise(held, sent)
+            self._extend_by_promise(held, sent, now)
 
-    def _extend_by_promise(self, held: Holding, sent: float) -> None:
-        if not held.by_promise:
+    def _extend_by_promise(self, held: Holding, sent: float, now: float) -> None:
+        """Said once it counts: before, the last confirmed renewal is authority enough, and its answer may only be late."""
+        if not held.by_promise and now >= held.confirmed_sent + self.profile.span_s:
             held.by_promise = True
             self._note("warning", "witness unreachable: active by promise of the other members")
         self._extend(sent)

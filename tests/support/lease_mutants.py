@@ -64,7 +64,7 @@ class PromiseAfterMismatch(Lease):
 
     def _promised(self, sent, now):
         if self.held is not None:
-            self._extend_by_promise(self.held, sent)
+            self._extend_by_promise(self.held, sent, now)
 
     def _holding_times(self):
         return [self.held.renew_at]

@@ -241,7 +241,24 @@ def test_an_unreachable_store_makes_the_holder_ask_all_others_for_promises():
     sent = driven.now
     driven.feed(ev.PeerAnswered(asked.round_id, THERE, ok=True, epoch=1), after=0.05)
     assert driven.lease.held.until == pytest.approx(sent + 0.6)
-    assert group_state(driven.lease, driven.now).role == "ACTIVE by promise"
+
+
+def test_authority_by_promise_is_said_once_the_last_renewal_no_longer_carries_it():
+    """An answer that is late, but within the span, is no reason to call the witness unreachable."""
+    driven = Driven().hold()
+    driven.renewal()
+    confirmed = driven.lease.held.confirmed_sent
+    driven.feed(ev.WriteNotSent(driven.write_id()))
+    said = []
+    while driven.now < confirmed + 1.0:
+        driven.feed(ev.Pulse(driven.now), after=0.05)
+        asked = next((ask for ask in driven.of(ev.Ask) if ask.ask == "promise"), None)
+        if asked:
+            driven.feed(ev.PeerAnswered(asked.round_id, THERE, ok=True, epoch=1))
+            said += [note.text for note in driven.of(ev.Note)]
+            role = group_state(driven.lease, driven.now).role
+            assert role == ("ACTIVE by promise" if driven.now >= confirmed + 0.6 else "ACTIVE")
+    assert said == ["witness unreachable: active by promise of the other members"]
 
 
 def test_a_refused_promise_extends_nothing():
