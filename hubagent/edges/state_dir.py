@@ -46,7 +46,7 @@ def lock(state_dir: Path, note: str = "") -> int:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()} {note}\n".encode(), 0)
             return descriptor
-        if RELEASING.encode() not in os.pread(descriptor, 64, 0):
+        if not _is_passing(os.pread(descriptor, 64, 0).decode("ascii", "replace")):
             break
         _PAUSE.wait(LOCK_POLL_S)
     os.close(descriptor)
@@ -60,6 +60,12 @@ def _try_lock(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_passing(note: str) -> bool:
+    """A release; or somebody who has taken the lock and not said who: the note is still of one that is dead."""
+    pid, _, word = note.strip().partition(" ")
+    return word == RELEASING or not (pid.isdigit() and Path(f"/proc/{pid}").exists())
 
 
 def load_keys(path: Path) -> signing.Keys:
