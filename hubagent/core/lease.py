@@ -59,11 +59,16 @@ class Lease(Peers):
         }
 
     def handle(self, event: Event, now: float) -> list[Effect]:
-        """Take in one event; the first act is always a check of the deadline."""
+        """Take in one event; the first act is always a check of the deadline.
+
+        Clocks and pulses say how things stand at this moment: what is due by them follows with the next event or `tick`,
+        or a renewal would be left out for a pulse that had come, and was about to be told.
+        """
         self._out = []
         self._lapse(now)
         self._handlers[type(event)](event, now)
-        self._run(now)
+        if not isinstance(event, Clocks | Pulse):
+            self._run(now)
         return self._out
 
     def tick(self, now: float) -> list[Effect]:

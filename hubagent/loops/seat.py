@@ -126,8 +126,7 @@ class Seat:
         effects = self.lease.handle(ev.Clocks(self._clock.monotonic(), self._clock.wall()), now)
         effects += self.lease.handle(ev.Pulse(self._around.pulse_at()), now)
         effects += self._measure(now)
-        if event is not None:
-            effects += self.lease.handle(event, now)
+        effects += self.lease.tick(now) if event is None else self.lease.handle(event, now)
         for effect in effects:
             self._actions[type(effect)](effect)
         self._arrange(now)

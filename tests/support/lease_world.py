@@ -107,7 +107,7 @@ class SimHub:
         local = self.local(self.world.now)
         extra = [ev.Clocks(local - self.asleep_s, self.world.now + 1.8e9)]
         if not self.is_hung:
-            extra.append(ev.Pulse(local))
+            extra.append(ev.Pulse(local - local % (self.lease.profile.span_s / 4)))  # as often as a main loop must
         for event in extra:
             for effect in self.lease.handle(event, local):
                 self.world.carry_out(self, effect)
