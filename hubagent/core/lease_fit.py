@@ -1,5 +1,6 @@
 """Whether a profile fits what is measured here, and which longer one does: a hub never renews faster than it can."""
 
+from collections import deque
 from collections.abc import Sequence
 
 from hubagent.core.lease_policy import PROFILES, Profile
@@ -9,6 +10,32 @@ RATIO = 0.95  # a burst of a few slow answers is no reason; three renewals fit i
 OBSERVED_MIN = 100  # fewer would let the slow moments of a start decide
 STOPS_RATIO = 0.2  # stops that cost the lease, up to this share, are faults and not a rate of renewing
 _BY_SPAN = sorted(PROFILES.values(), key=lambda profile: profile.span_s)
+
+
+class RoundTrips:
+    """How long the last answers took, one measured at a time: what waits behind a stalled one says nothing new.
+
+    A wire that was silent for a second would count for each request that was under way, and look like a slow one.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.seconds: deque[float] = deque(maxlen=count)
+        self._is_open = False
+
+    def begin(self, now: float) -> float | None:
+        """When a request is sent; hand the result to `end`."""
+        if self._is_open:
+            return None
+        self._is_open = True
+        return now
+
+    def end(self, began: float | None, now: float, *, is_answered: bool) -> None:
+        """When it is over."""
+        if began is None:
+            return
+        self._is_open = False
+        if is_answered:
+            self.seconds.append(now - began)
 
 
 def slow_s(seconds: Sequence[float], profile: Profile) -> float:

@@ -1,8 +1,9 @@
 """One group's lease core at work: its effects are started, never awaited, and their outcomes are the next events."""
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import msgspec
 from hubagent.clock import Clock
 from hubagent.core import lease_events as ev
 from hubagent.core.lease import Lease
-from hubagent.core.lease_fit import slow_s
+from hubagent.core.lease_fit import RoundTrips, slow_s
 from hubagent.core.lease_view import group_state
 from hubagent.core.outcome import Outcome
 from hubagent.edges.lease_store import LeaseStore, NotStored, RecordChanged
@@ -97,7 +98,7 @@ class Seat:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._due_at = 0.0
-        self._round_trips: deque[float] = deque(maxlen=OBSERVED_MAX)
+        self._round_trips = RoundTrips(OBSERVED_MAX)
         self._late: deque[float] = deque(maxlen=OBSERVED_MAX)
         self._slipped: deque[float] = deque(maxlen=OBSERVED_MAX)
         self._measured_at = clock.boottime()
@@ -137,7 +138,7 @@ class Seat:
         self._measured_at = now
         profile = self.lease.base_profile
         lag_s = max(slow_s(late, profile) for late in (self._late, self._around.pulses_late()))
-        return self.lease.handle(ev.Measured(slow_s(self._round_trips, profile), lag_s), now)
+        return self.lease.handle(ev.Measured(slow_s(self._round_trips.seconds, profile), lag_s), now)
 
     def _arrange(self, now: float) -> None:
         if self.standing.state.epoch != self.lease.seen.epoch or now - self.standing.taken_at > SNAPSHOT_S:
@@ -205,9 +206,8 @@ class Seat:
         event: ev.Event = ev.ReadFailed(effect.read_id)
         if self._store is not None:
             try:
-                began = self._clock.boottime()
-                last = await self._store.read(effect.timeout_s)
-                self._round_trips.append(self._clock.boottime() - began)
+                with self._timed():
+                    last = await self._store.read(effect.timeout_s)
                 event = ev.ReadDone(effect.read_id, last.seq, last.record, last.connection, last.foreign)
             except HubagentError:
                 pass  # the core hears that it failed; why stands in the link's own words
@@ -222,9 +222,8 @@ class Seat:
             event = ev.WriteNotSent(effect.write_id)
         else:
             try:
-                began = self._clock.boottime()
-                seq = await self._store.write(effect.record, effect.expect, effect.timeout_s, effect.connection)
-                self._round_trips.append(self._clock.boottime() - began)
+                with self._timed():
+                    seq = await self._store.write(effect.record, effect.expect, effect.timeout_s, effect.connection)
                 event = ev.WriteDone(effect.write_id, seq)
             except RecordChanged:
                 event = ev.WriteRefused(effect.write_id)
@@ -233,6 +232,15 @@ class Seat:
             except HubagentError:
                 event = ev.WriteUnknown(effect.write_id)
         self.feed(event)
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        began, is_answered = self._round_trips.begin(self._clock.boottime()), False
+        try:
+            yield
+            is_answered = True
+        finally:
+            self._round_trips.end(began, self._clock.boottime(), is_answered=is_answered)
 
     def _keep_epoch(self, effect: ev.KeepEpoch) -> None:
         self.claimed_at = self._clock.boottime()

@@ -3,7 +3,7 @@
 import pytest
 
 from hubagent.core import lease_events as ev
-from hubagent.core.lease_fit import OBSERVED_MIN, STEADY_S, fitting, misfit, slow_s
+from hubagent.core.lease_fit import OBSERVED_MIN, STEADY_S, RoundTrips, fitting, misfit, slow_s
 from hubagent.core.lease_leader import Judgement, judge
 from hubagent.core.lease_policy import PROFILES, Memory, Token, span_of
 from hubagent.core.lease_view import group_state
@@ -54,6 +54,23 @@ def test_an_agent_that_was_frozen_again_and_again_still_renews_in_time(profile):
     assert slow_s([*[0.01] * 76, *frozen, *slow], profile) == lost_s - 0.001
     assert slow_s([*[0.01] * 77, *frozen, *slow[1:]], profile) == 0.01
     assert slow_s([lost_s] * OBSERVED_MIN, profile) == lost_s
+
+
+def test_a_silent_wire_counts_once_however_many_requests_were_under_way():
+    """The oldest one is measured; a wire that is slow all the time is measured again and again."""
+    trips = RoundTrips(200)
+    begun = [trips.begin(at) for at in (1.0, 1.2, 1.4)]
+    for one in reversed(begun):
+        trips.end(one, 1.5, is_answered=True)
+    assert list(trips.seconds) == [0.5]
+    trips.end(trips.begin(2.0), 9.0, is_answered=False)
+    assert list(trips.seconds) == [0.5]
+    first, second = trips.begin(10.0), trips.begin(10.15)
+    trips.end(first, 10.25, is_answered=True)
+    third = trips.begin(10.3)
+    trips.end(second, 10.4, is_answered=True)
+    trips.end(third, 10.6, is_answered=True)
+    assert list(trips.seconds) == pytest.approx([0.5, 0.25, 0.3])
 
 
 def test_a_holder_writes_a_longer_profile_at_once_and_counts_by_it_when_the_others_know():
