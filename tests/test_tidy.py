@@ -13,7 +13,7 @@ FILES = sorted([*ROOT.glob("hubagent/**/*.py"), *ROOT.glob("console/**/*.py")])
 CLOCK_FILES = {"hubagent/clock.py", "console/clock.py", "hubagent/guard/kernel.py"}
 GUARD_IMPORTS = {
     "contextlib", "ctypes", "errno", "fcntl", "json", "os", "resource", "select", "selectors", "signal", "socket",
-    "struct", "sys", "time", "collections", "typing", "stat",
+    "struct", "sys", "time", "collections", "typing", "stat", "_thread",
 }  # fmt: skip
 
 

@@ -13,29 +13,32 @@ class Aside:
     def __init__(self, watch: Watch, turn: Callable[[], object]) -> None:
         self._turn = turn
         self._done, self._say = os.pipe()
-        self._is_working = False
-        self._errors: list[BaseException] = []
+        self._is_working = self._has_ended_well = False
+        self._error: OSError | None = None
         watch.add(self._done, "done", None)
 
     def do(self, work: Callable[[], None]) -> None:
-        """Return when it is done, and raise what it raised."""
+        """Return when it is done, and raise the OSError that it raised."""
         assert not self._is_working
-        self._is_working = True
+        self._is_working, self._has_ended_well, self._error = True, False, None
         try:
             _thread.start_new_thread(self._work, (work,))
         except RuntimeError:  # no thread to be had: late is better than not at all
             self._work(work)
         while self._is_working:
             self._turn()
-        if self._errors:
-            raise self._errors.pop()
+        if self._error is not None:
+            raise self._error
+        assert self._has_ended_well, "the work of the disk ended without a word"
 
     def _work(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # raised where the work was asked for
-            self._errors.append(error)
-        os.write(self._say, b"1")
+            self._has_ended_well = True
+        except OSError as error:
+            self._error = error
+        finally:
+            os.write(self._say, b"1")
 
     def done(self) -> None:
         """The loop has heard the end of it."""

@@ -30,6 +30,7 @@ class Child:
         self._kill_at: float | None = None
         self._killing_since: float | None = None
         self._gone_at: float | None = None  # when the leader died
+        self._press_at = 0.0  # the same for `press`
         self._look_at = 0.0  # before that, no search through /proc: a flood elsewhere must not repeat it each turn
         facts["pid"], facts["start"] = pid, self.start
 
@@ -86,13 +87,20 @@ class Child:
         if not self.is_asked:
             self._kill_at = now
 
+    def press(self, now: float) -> None:
+        """KILL what has outlived its grace."""
+        if self._kill_at is None or now < max(self._kill_at, self._press_at):
+            return
+        self._press_at = now + RECHECK_S
+        if self._has_life():
+            self.kill(now)
+
     def is_over(self, now: float) -> bool:
         """Do what is due; True when leader and group are gone, or given up."""
         if now < self._look_at or (self._gone_at is None and (self._kill_at is None or now < self._kill_at)):
             return False
         self._look_at = now + RECHECK_S
-        if self._kill_at is not None and now >= self._kill_at and self._has_life():
-            self.kill(now)
+        self.press(now)
         if self._gone_at is None:
             return False
         self.survivors = len(kernel.members(self.pid, self.start, self.run))

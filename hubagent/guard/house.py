@@ -33,7 +33,7 @@ class House:
         self._leash = leash
         self._connections: dict[int, Connection] = {}
         self._is_ending = False
-        self._aside = Aside(watch, self._turn)
+        self._aside = Aside(watch, self._turn_aside)
         registry.beside = self._aside.do
         watch.add(listener.fileno(), "client", None)
         watch.add(wakeup, "signal", wakeup)
@@ -43,18 +43,26 @@ class House:
     def serve(self) -> None:
         """Turn after turn, until every service is stopped after a shutdown."""
         while not (self._is_ending and not self._registry.children):
-            for child in self._turn(is_awaited=any(one.waiting for one in self._connections.values())):
-                self._end(child, kernel.boottime())
+            self._turn(0.0 if any(one.waiting for one in self._connections.values()) else self._timeout())
+            now = kernel.boottime()
+            for child in [child for child in self._registry.children.values() if child.is_over(now)]:
+                self._end(child, now)
             self._serve_waiting()
         for connection in list(self._connections.values()):
             self._close(connection)
 
-    def _turn(self, *, is_awaited: bool = False) -> list[Child]:
-        """Hear, and keep every deadline; the children that are over. Nothing in it waits for the disk."""
-        self._hear(0.0 if is_awaited else self._timeout())
+    def _turn_aside(self) -> None:
+        """A turn while something is written: who is over is ended afterwards, since that writes, too."""
+        self._turn(self._timeout(RECHECK_S))
+        for child in self._registry.children.values():
+            child.press(kernel.boottime())
+
+    def _turn(self, timeout: float | None) -> None:
+        """Hear, and keep every deadline; nothing in it waits for the disk."""
+        self._hear(timeout)
         if self._overslept():  # stopped or starved: renewals that came in time lie unread in the sockets
             self._hear(0.0)
-        return self._keep_deadlines()
+        self._keep_deadlines()
 
     def _hear(self, timeout: float | None) -> None:
         for key, events in self._watch.selector.select(timeout):
@@ -65,15 +73,17 @@ class House:
         due = self._registry.leases.deadline()
         return due is not None and kernel.boottime() > due + OVERSLEPT_S
 
-    def _timeout(self) -> float | None:
+    def _timeout(self, child_s: float = 0.0) -> float | None:
+        """Until the next deadline; a child is not looked at sooner than in `child_s`."""
         now = kernel.boottime()
         lease = self._registry.leases.deadline()
-        times = [at for child in self._registry.children.values() if (at := child.deadline(now)) is not None]
+        looks = [at for child in self._registry.children.values() if (at := child.deadline(now)) is not None]
+        times = [max(at, now + child_s) for at in looks]
         if lease is not None:
             times += [lease, now + LEASE_SLEEP_S_MAX]
         return max(0.0, min(times) - now) if times else None
 
-    def _keep_deadlines(self) -> list[Child]:
+    def _keep_deadlines(self) -> None:
         now = kernel.boottime()
         registry = self._registry
         for group, token in registry.leases.due_kills(now):
@@ -86,7 +96,6 @@ class House:
         for group in registry.leases.due_terms(now):
             for child in registry.active_in(group):
                 child.stop(SHUTDOWN_GRACE_S_MAX, now)  # the deadline itself is the KILL
-        return [child for child in registry.children.values() if child.is_over(now)]
 
     def _end(self, child: Child, now: float) -> None:
         has_agent = any(connection.is_agent for connection in self._connections.values())
