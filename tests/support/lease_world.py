@@ -355,8 +355,9 @@ class World:
 
     def say(self, name: str, event, effects) -> None:
         """Keep a line for the story."""
-        self.trace.append(f"{self.now:9.4f} {name} {event} -> {effects}")
+        self.trace.append((self.now, name, event, effects))
 
     def story(self, what: str) -> str:
         """What went wrong, how to see it again, and the last lines."""
-        return "\n".join([f"{what} at {self.now:.4f}, --seed={self.seed}", *self.trace])
+        lines = [f"{at:9.4f} {name} {event} -> {effects}" for at, name, event, effects in self.trace]
+        return "\n".join([f"{what} at {self.now:.4f}, --seed={self.seed}", *lines])

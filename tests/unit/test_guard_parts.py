@@ -248,3 +248,15 @@ def test_a_fork_that_fails_leaves_no_descriptor_open_and_no_signal_blocked(monke
     with pytest.raises(BlockingIOError):
         spawn({"mode": "always"}, "/nowhere", "run")
     assert _open_and_blocked() == before
+
+
+def test_a_client_has_a_bounded_queue():
+    """One request too many is refused at once, by its id; the others keep their turn."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = Connection(ours)
+        for number in range(desk.WAITING_MAX + 1):
+            connection.wait({"id": number, "op": "start"})
+        assert [one["id"] for one in connection.waiting] == list(range(desk.WAITING_MAX))
+        refused = {"id": desk.WAITING_MAX, "ok": False, "why": f"{desk.WAITING_MAX} requests wait already"}
+        assert json.loads(theirs.recv(1 << 16)) == refused
