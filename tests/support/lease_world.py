@@ -141,7 +141,7 @@ class World:
         self.network, self.rows = Network(), LeaseRows()
         self.heap: list = []
         self._order = 0
-        self.trace: deque[str] = deque(maxlen=TRACE_LINES)
+        self.trace: deque[tuple[float, str, object, object]] = deque(maxlen=TRACE_LINES)
         self.is_checked = True
         self.tokens: dict = {}
         self.members = members or {}  # rosters that differ from the full list
