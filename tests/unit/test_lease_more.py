@@ -494,6 +494,29 @@ def test_a_holder_by_hand_writes_itself_into_the_record_when_the_witness_is_back
     assert not [ask for ask in driven.of(ev.Ask) if ask.ask == "promise"]
 
 
+def test_a_holder_by_hand_waits_for_its_write_and_writes_anew_only_over_another_sequence():
+    """Its own token in the record is no reason to yield."""
+    driven = by_hand(has_witness=True)
+    driven.read(41, record(epoch=0))
+    assert len(driven.of(ev.Write)) == 1
+    driven.read(41, record(epoch=0), after=0.05)
+    assert not driven.of(ev.Write)
+    driven.read(42, record(epoch=0), after=0.05)
+    (write,) = driven.of(ev.Write)
+    assert write.expect == 42
+    driven.read(43, record(HERE, epoch=driven.lease.held.token.epoch), after=0.05)
+    assert not driven.of(ev.Demoted)
+    assert driven.lease.held is not None
+
+
+def test_a_write_of_its_own_that_was_given_up_and_landed_is_what_the_next_one_builds_on():
+    """The same holder, boot and epoch at a later sequence."""
+    driven = Driven().hold()
+    driven.read(5, record(HERE, epoch=driven.lease.held.token.epoch), after=0.05)
+    assert not driven.of(ev.Demoted)
+    assert driven.renewal().expect == 5
+
+
 def test_a_holder_by_hand_yields_to_a_higher_epoch_in_the_record():
     """The witness knew better."""
     driven = by_hand(has_witness=True)
