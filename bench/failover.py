@@ -160,6 +160,15 @@ def measure(wanted: dict[str, int], until: float, *, is_quick: bool) -> Results:
     return results
 
 
+def beside(options: argparse.Namespace, until: float) -> Peer:
+    """Redis, where it was asked for and there is time."""
+    if options.only and PEER not in options.only:
+        return Peer(f"Redis + 3 Sentinels: not asked for; name `{PEER}` too")
+    if options.quick:
+        return failovers(int(time.monotonic() < until))
+    return failovers(options.trials or 40)
+
+
 def main() -> None:
     """Run the trials and print what came of them; 1 where something was not measured, or two ran at once."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -172,12 +181,7 @@ def main() -> None:
     results = measure(counts(options), until, is_quick=options.quick)
     print(results.text(), flush=True)
     figures = results.figures()
-    if options.only and PEER not in options.only:
-        peer = Peer(f"Redis + 3 Sentinels: not asked for; name `{PEER}` too")
-    else:
-        peer = failovers(
-            0 if options.quick and time.monotonic() > until else 1 if options.quick else options.trials or 40
-        )
+    peer = beside(options, until)
     print(peer.text)
     if peer.seconds:
         figures["redis_sentinel"] = {"trials": len(peer.seconds), **spread(peer.seconds)}

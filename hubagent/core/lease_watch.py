@@ -67,7 +67,7 @@ class Candidate(LeaseState):
         return followers.index(self.hub) if self.hub in followers else 0
 
     def _wait_s(self) -> float:
-        return self.profile.wait_s if self.stretched is None else longest(self.profile, self.stretched).wait_s
+        return longest(self.profile, self.stretched).wait_s
 
     def _expires_at(self) -> float | None:
         """When this candidate may claim, by the record alone."""

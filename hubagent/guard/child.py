@@ -30,8 +30,8 @@ class Child:
         self._kill_at: float | None = None
         self._killing_since: float | None = None
         self._gone_at: float | None = None  # when the leader died
-        self._press_at = 0.0  # the same for `press`
         self._look_at = 0.0  # before that, no search through /proc: a flood elsewhere must not repeat it each turn
+        self._press_at = 0.0  # the same for `press`, which is also asked while nobody may be ended
         facts["pid"], facts["start"] = pid, self.start
 
     @property

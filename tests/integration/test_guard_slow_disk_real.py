@@ -100,6 +100,16 @@ async def test_the_deadline_kills_while_the_guard_writes(guard, work):
         assert (await working)["ok"]
 
 
+async def test_a_service_whose_lease_ends_while_it_is_written_down_never_runs(guard):
+    """It was allowed when it was asked for, and is so no more when it could begin."""
+    await guard.lease(3, FSYNC_S)
+    started = await guard.start("second", "sh", "-c", "echo ran; sleep 1000", **ACTIVE)
+    ended = await guard.exit_of("second")
+    assert (ended["pid"], ended["asked"]) == (started["pid"], True)
+    assert not is_alive(started["pid"])
+    assert guard.output("second") == ""
+
+
 async def test_renewals_are_heard_while_the_guard_writes(guard):
     """A slow disk ends no service whose lease is renewed in time."""
     scheduler = await pid_of(guard, "scheduler")

@@ -5,15 +5,18 @@ import json
 import os
 import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from hubagent.guard import desk, requests
+from hubagent.guard.aside import Aside
 from hubagent.guard.desk import Connection
 from hubagent.guard.keep import Keep
 from hubagent.guard.leases import Leases
 from hubagent.guard.output import LINE_BYTES_MAX, Output
+from hubagent.guard.registry import Watch
 from hubagent.guard.requests import BadRequest
 from hubagent.guard.spawn import spawn
 
@@ -260,3 +263,36 @@ def test_a_client_has_a_bounded_queue():
         assert [one["id"] for one in connection.waiting] == list(range(desk.WAITING_MAX))
         refused = {"id": desk.WAITING_MAX, "ok": False, "why": f"{desk.WAITING_MAX} requests wait already"}
         assert json.loads(theirs.recv(1 << 16)) == refused
+
+
+def beside():
+    """An Aside, and the loop that hears the end of its work."""
+    watch = Watch()
+
+    def turn() -> None:
+        if watch.selector.select(5.0):
+            aside.done()
+
+    aside = Aside(watch, turn)
+    return aside
+
+
+def test_what_the_disk_refuses_is_raised_where_it_was_asked_for_and_the_next_work_is_done():
+    """An error belongs to its own work only."""
+    aside, done = beside(), []
+    with pytest.raises(FileNotFoundError):
+        aside.do(lambda: Path("/no/such/file").stat())
+    aside.do(lambda: done.append(threading.get_ident()))
+    assert done != [threading.get_ident()]
+
+
+def test_without_a_thread_the_work_is_done_all_the_same(monkeypatch):
+    """Late is better than not at all."""
+
+    def refused(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("_thread.start_new_thread", refused)
+    aside, done = beside(), []
+    aside.do(lambda: done.append(threading.get_ident()))
+    assert done == [threading.get_ident()]
