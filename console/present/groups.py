@@ -10,6 +10,7 @@ from console.present.units import age, number, sparkline, took
 from console.present.views import Order, Subject
 from hubagent.wire.reports import GroupState
 
+UNHEARD = "not heard yet"  # of an active hub, while this console has only just connected
 AUTO_TONES = {"ARMED": "good", "SHADOW": "warn", "OFF": "crit"}
 
 
@@ -35,6 +36,11 @@ class GroupView(NamedTuple):
     schedule: str = ""
 
     @property
+    def who(self) -> str:
+        """The active hub; `nobody` where there is none, `?` while that cannot be known."""
+        return self.active or ("?" if self.role == UNHEARD else "nobody")
+
+    @property
     def is_troubled(self) -> bool:
         """Tell whether an operator should look here first."""
         return not self.active or self.auto != "ARMED" or self.witness not in {"ok", ""} or bool(self.why)
@@ -58,13 +64,14 @@ def _view(
     holders = [(hub, state) for hub, state in fresh if state.role.startswith("ACTIVE")]
     holder = max(holders, key=lambda one: one[1].epoch, default=None)
     state = holder[1] if holder else max((one for _, one in fresh), key=lambda one: one.epoch, default=None)
+    is_early = holder is None and look.has_link and look.is_fresh_start
     auto = safe(state.auto, 12).upper() if state else "UNKNOWN"
     maintained = state is not None and state.maintenance
     return GroupView(
         name=safe(name, 24),
         active=holder[0].id if holder else "",
-        role=safe(holder[1].role, 24) if holder else "UNKNOWN" if not state else "NO ACTIVE HUB",
-        role_tone="good" if holder and holder[1].role == "ACTIVE" else "warn" if holder else "crit",
+        role=safe(holder[1].role, 24) if holder else UNHEARD if is_early else "NO ACTIVE HUB" if state else "UNKNOWN",
+        role_tone="lost" if is_early else "crit" if not holder else "good" if holder[1].role == "ACTIVE" else "warn",
         epoch=state.epoch if state else 0,
         left_s=state.left_s if state else None,
         auto="OFF" if maintained else auto,
@@ -187,7 +194,7 @@ class Groups:
             key,
             (
                 Span(view.name, "title"),
-                Span(view.active or "nobody", "" if view.active else "crit"),
+                Span(view.who, view.role_tone if not view.active else ""),
                 Span(view.role, view.role_tone),
                 Span(number(view.left_s, 1) if view.left_s is not None else "-"),
                 Span(str(view.epoch)),

@@ -115,7 +115,7 @@ def _group_lines(fleet: Fleet, look: Outlook, me: Me, width: int) -> list[Line]:
 
 
 def _group_spans(view: GroupView) -> list[Span]:
-    spans = [Span(f"{view.name}: ", "title"), Span(view.active or "nobody", ""), Span(f" {view.role}", view.role_tone)]
+    spans = [Span(f"{view.name}: ", "title"), Span(view.who), Span(f" {view.role}", view.role_tone)]
     if view.witness:
         spans.append(Span(f", witness {view.witness}", "" if view.witness == "ok" else "warn"))
     if view.auto != "UNKNOWN" or view.active:

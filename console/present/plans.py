@@ -177,7 +177,7 @@ def _group_plan(action: Action, choice: Choice, fleet: Fleet, look: Outlook) -> 
     if view is None:
         return f"{action.label}: no group {safe(named, 40)}; known: {', '.join(views) or 'none'}"
     if action.name == "failover":
-        return _failover(action, choice, view, fleet)
+        return _failover(action, choice, view, fleet, look)
     if action.name == "drill" and view.active:
         return _drill(action, choice, view, fleet)
     if not view.active:
@@ -190,8 +190,11 @@ def _groups_of(subjects: Sequence[Subject], fleet: Fleet) -> tuple[str, ...]:
     return tuple(dict.fromkeys(group.group for live in lives if live for group in live.groups))
 
 
-def _failover(action: Action, choice: Choice, view: GroupView, fleet: Fleet) -> Plan | Ask | str:
+def _failover(action: Action, choice: Choice, view: GroupView, fleet: Fleet, look: Outlook) -> Plan | Ask | str:
     """Planned, told to the active hub; or forced, told to the hub that shall become active where none is heard."""
+    if look.is_fresh_start and not (view.active and view.standbys):
+        missing = "standby" if view.active else "active hub"
+        return f"press again: no {missing} of {view.name} is heard yet"
     cursor = next((one.hub for one in choice.subjects if one.hub in view.standbys), "")
     to = choice.to or cursor
     if to and view.members and to not in view.members:

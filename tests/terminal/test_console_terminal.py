@@ -69,7 +69,7 @@ def test_a_restart_goes_through_its_preflight_and_ends_as_done(fleet: dict) -> N
 def test_a_failover_wants_the_name_typed_and_a_failed_gate_keeps_it_off(fleet: dict) -> None:
     """Enter on Cancel leaves, and nothing has moved."""
     with console(fleet["console_config"]) as terminal:
-        terminal.sees("ACTIVE").press("F").sees("FAILOVER").sees("to confirm, type core")
+        terminal.sees("central ACTIVE").sees("standby").press("F").sees("FAILOVER").sees("to confirm, type core")
         terminal.press("esc").sees("FLEET")
 
 

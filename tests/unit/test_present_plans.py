@@ -4,6 +4,7 @@ import pytest
 
 from console.actions import FAILOVER, MAINTENANCE, RESTART, ROLLBACK
 from console.fleet import DetailSeen, Fleet, LiveSeen, ServerChanged
+from console.present.groups import group_views
 from console.present.plans import Ask, Choice, Plan, faults, make_plan
 from console.present.states import outlook
 from console.present.views import Subject
@@ -67,6 +68,26 @@ def test_a_failover_with_a_silent_holder_is_forced_and_says_what_is_unknown(flee
     made = plan(fleet, FAILOVER, Subject("edge"), now=130.5)
     assert (made.verb, made.targets[0].hub, made.targets[0].args) == ("promote", "edge", {"group": "core"})
     assert "cannot know whether it is dead" in made.warnings[0]
+
+
+@pytest.mark.parametrize(("heard", "missing"), [("edge", "active hub"), ("central", "standby")])
+def test_a_console_that_has_just_connected_asks_for_patience_and_forces_nothing(heard, missing):
+    """Who was not heard in its first seconds is no dead hub yet."""
+    fleet = Fleet(99.0)
+    for report in small_fleet():
+        if not isinstance(report, LiveSeen) or report.live.hub == heard:
+            fleet.apply(report, 100.0)
+    assert f"no {missing} of core is heard yet" in plan(fleet, FAILOVER, Subject(heard))
+
+
+@pytest.mark.parametrize(("now", "who", "role"), [(100.5, "?", "not heard yet"), (107.0, "nobody", "NO ACTIVE HUB")])
+def test_no_active_hub_is_said_only_after_the_first_seconds(now, who, role):
+    """A red word of a fleet that is well would be the first thing seen."""
+    fleet = Fleet(99.0)
+    fleet.apply(ServerChanged("central", "up", rtt_s=0.001), 100.0)
+    fleet.apply(LiveSeen("central", live("edge", groups=[group()])), 100.0)
+    (view,) = group_views(fleet, outlook(fleet, now, 1e9))
+    assert (view.who, view.role) == (who, role)
 
 
 def test_a_failover_to_a_stranger_or_to_itself_is_refused_in_words(fleet):
