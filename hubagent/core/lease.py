@@ -57,6 +57,13 @@ class Lease(Peers):
             SetMaintenance: self._on_set_maintenance,
             Configure: self._on_configure,
         }
+        self._times = {
+            Phase.STANDBY: self._standby_times,
+            Phase.CLAIMING: self._claiming_times,
+            Phase.HOLDING: self._holding_times,
+            Phase.DRAINING: self._holding_times,
+            Phase.RELEASING: self._releasing_times,
+        }
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event; the first act is always a check of the deadline.
@@ -67,7 +74,7 @@ class Lease(Peers):
         self._out = []
         self._lapse(now)
         self._handlers[type(event)](event, now)
-        if not isinstance(event, Clocks | Pulse):
+        if not isinstance(event, (Clocks, Pulse)):
             self._run(now)
         return self._out
 
@@ -80,14 +87,7 @@ class Lease(Peers):
 
     def deadline(self) -> float | None:
         """When something is due next (boottime seconds); may lie in the past."""
-        times = {
-            Phase.STANDBY: self._standby_times,
-            Phase.CLAIMING: self._claiming_times,
-            Phase.HOLDING: self._holding_times,
-            Phase.DRAINING: self._holding_times,
-            Phase.RELEASING: self._releasing_times,
-        }[self.phase]()
-        return min((at for at in times if at is not None), default=None)
+        return min((at for at in self._times[self.phase]() if at is not None), default=None)
 
     def _standby_times(self) -> list[float | None]:
         watch = self.watch

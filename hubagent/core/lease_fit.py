@@ -71,6 +71,6 @@ def fitting(profile: Profile, round_trip_s: float, lag_s: float) -> Profile:
     return longer[-1] if longer else profile
 
 
-def longest(*profiles: Profile | None) -> Profile:
-    """The one with the longest span."""
-    return max((one for one in profiles if one is not None), key=lambda one: one.span_s)
+def longest(profile: Profile, other: Profile | None) -> Profile:
+    """The one with the longer span."""
+    return profile if other is None or other.span_s <= profile.span_s else other

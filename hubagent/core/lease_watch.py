@@ -63,8 +63,11 @@ class Candidate(LeaseState):
     def _rank(self) -> int:
         """Priority: the place among the members that could follow; who held it last is not passed over for itself."""
         holder = self.watch.record.holder if self.watch.record else ""
-        followers = [member for member in self.members if member != holder]
-        return followers.index(self.hub) if self.hub in followers else 0
+        members = self.members
+        if self.hub == holder or self.hub not in members:
+            return 0
+        place = members.index(self.hub)
+        return place - (holder in members[:place])
 
     def _wait_s(self) -> float:
         return longest(self.profile, self.stretched).wait_s

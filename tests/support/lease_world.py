@@ -105,19 +105,19 @@ class SimHub:
 
     def _clocks(self) -> None:
         local = self.local(self.world.now)
-        extra = [ev.Clocks(local - self.asleep_s, self.world.now + 1.8e9)]
-        if not self.is_hung:
-            extra.append(ev.Pulse(local - local % (self.lease.profile.span_s / 4)))  # as often as a main loop must
-        for event in extra:
-            for effect in self.lease.handle(event, local):
-                self.world.carry_out(self, effect)
+        effects = self.lease.handle(ev.Clocks(local - self.asleep_s, self.world.now + 1.8e9), local)
+        pulse_at = local - local % (self.lease.profile.span_s / 4)  # as often as a main loop must
+        if not self.is_hung and pulse_at > self.lease.pulse_at:
+            effects += self.lease.handle(ev.Pulse(pulse_at), local)
+        for effect in effects:
+            self.world.carry_out(self, effect)
 
     def _schedule(self) -> None:
         self._wake += 1
         wake, boots, at = self._wake, self.boots, self.lease.deadline()
         if at is not None:
             due = max(self.true(at), self.world.now) + 1e-6
-            self.world.at(due, lambda: self.feed(None, boots) if wake == self._wake else None)
+            self.world.at(due, lambda: wake == self._wake and self.feed(None, boots))
 
 
 class World:
@@ -165,7 +165,7 @@ class World:
     # --- time
 
     def at(self, when: float, call) -> None:
-        """Do something at a true time."""
+        """Do something at a true time; what returns False did nothing."""
         self._order += 1
         heapq.heappush(self.heap, (when, self._order, call))
 
@@ -173,9 +173,7 @@ class World:
         """Let true time pass."""
         end = self.now + seconds
         while self.heap and self.heap[0][0] <= end:
-            self.now, _, call = heapq.heappop(self.heap)
-            call()
-            self.check()
+            self._step()
         self.now = end
 
     def run_until(self, condition, seconds: float) -> None:
@@ -184,8 +182,11 @@ class World:
         while not condition():
             if not self.heap or self.heap[0][0] > end:
                 raise Broken(self.story(f"not within {seconds} s"))
-            self.now, _, call = heapq.heappop(self.heap)
-            call()
+            self._step()
+
+    def _step(self) -> None:
+        self.now, _, call = heapq.heappop(self.heap)
+        if call() is not False:  # time alone ends authority, and never begins it
             self.check()
 
     # --- effects
@@ -195,15 +196,13 @@ class World:
         getattr(self, f"_do_{type(effect).__name__.lower()}")(hub, effect)
 
     def _do_read(self, hub, effect):
-        boots = hub.boots
-        life = self.rows.life
+        life, failed = self.rows.life, ev.ReadFailed(effect.read_id)
 
         def served():
-            if self.rows.is_up and self.rows.life == life:
-                seq, record = self.rows.last()
-                self.send("store", hub.name, lambda: hub.feed(ev.ReadDone(effect.read_id, seq, record, life), boots))
+            seq, record = self.rows.last()
+            return ev.ReadDone(effect.read_id, seq, record, life)
 
-        self._request(hub, served, effect.timeout_s, ev.ReadFailed(effect.read_id), ev.ReadFailed(effect.read_id))
+        self._request(hub, served, effect.timeout_s, failed, failed)
 
     def _do_write(self, hub, effect):
         boots, life, write_id = hub.boots, self.rows.life, effect.write_id
@@ -212,21 +211,30 @@ class World:
             return
 
         def served():
-            if self.rows.is_up and self.rows.life == life:
-                seq = self.rows.put(effect.record, effect.expect)
-                answer = ev.WriteRefused(write_id) if seq is None else ev.WriteDone(write_id, seq)
-                self.send("store", hub.name, lambda: hub.feed(answer, boots))
+            seq = self.rows.put(effect.record, effect.expect)
+            return ev.WriteRefused(write_id) if seq is None else ev.WriteDone(write_id, seq)
 
         self._request(hub, served, effect.timeout_s, ev.WriteUnknown(write_id), ev.WriteNotSent(write_id))
 
     def _request(self, hub, served, timeout_s, late, not_sent):
-        boots = hub.boots
+        boots, life, is_over = hub.boots, self.rows.life, False
+
+        def answered(event):
+            nonlocal is_over
+            is_over = True
+            hub.feed(event, boots)
+
+        def arrived():
+            if self.rows.is_up and self.rows.life == life:
+                answer = served()
+                self.send("store", hub.name, lambda: answered(answer))
+
         down = not self.rows.is_up or (hub.name, "store") in self.network.cut
         if down and self.random.random() < 0.5:  # a link known to be down fails at once; otherwise silence
             self.at(self.now + 1e-4, lambda: hub.feed(not_sent, boots))
             return
-        self.send(hub.name, "store", served)
-        self.at(self.now + timeout_s, lambda: hub.feed(late, boots))
+        self.send(hub.name, "store", arrived)
+        self.at(self.now + timeout_s, lambda: not is_over and hub.feed(late, boots))
 
     def _do_keepepoch(self, hub, effect):
         boots = hub.boots
