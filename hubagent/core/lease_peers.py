@@ -2,11 +2,11 @@
 
 from hubagent.core.lease_events import Answer, EpochKept, KeepEpoch, PeerAnswered, PeerAsked, Promote
 from hubagent.core.lease_handover import Handing
-from hubagent.core.lease_policy import NO_TOKEN, PROFILES, Token, span_of
+from hubagent.core.lease_policy import NO_TOKEN, WAIT_S_MAX, Token, span_of
 from hubagent.core.lease_state import NEVER, Holding, Phase, Round, longer
 from hubagent.core.outcome import Outcome
 
-PROMISE_S_MAX = max(profile.wait_s for profile in PROFILES.values()) * 2  # no member may bind another for longer
+PROMISE_S_MAX = WAIT_S_MAX * 2  # no member may bind another for longer
 RESUME_S = 1.0  # a plain pair's former holder asks this often whether anybody was promoted meanwhile
 
 

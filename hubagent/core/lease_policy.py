@@ -60,6 +60,7 @@ PROFILES = {
         Profile("wan", 1.0, 3.0, 0.4),
     )
 }
+WAIT_S_MAX = max(profile.wait_s for profile in PROFILES.values())
 
 
 def profile_of(record: LeaseRecord) -> Profile:

@@ -82,6 +82,7 @@ class Watch:
     seq: int = 0
     record: LeaseRecord | None = None
     connection: int = -1
+    has_news: bool = False  # something was written since this connection began: it is no older copy that is shown
     key: tuple[object, ...] | None = None
     first_seen: float | None = None
     read_at: float = NEVER

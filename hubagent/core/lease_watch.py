@@ -2,7 +2,7 @@
 
 from hubagent.core.lease_events import EpochKept, KeepEpoch, ReadDone
 from hubagent.core.lease_fit import longest
-from hubagent.core.lease_policy import NO_TOKEN, LeasePolicyRefused, Profile, Token, profile_of
+from hubagent.core.lease_policy import NO_TOKEN, WAIT_S_MAX, LeasePolicyRefused, Profile, Token, profile_of
 from hubagent.core.lease_state import NEVER, Holding, LeaseState, Phase, longer
 from hubagent.core.outcome import Outcome
 from hubagent.wire.leases import LeaseRecord
@@ -26,7 +26,9 @@ class Candidate(LeaseState):
         watch.read_at = now
         if record and record.state != "released":
             watch.live_seen = (event.connection, record.epoch)
-        is_newer = event.connection == watch.connection and event.seq > watch.seq
+        is_same = event.connection == watch.connection
+        is_newer = is_same and event.seq > watch.seq
+        watch.has_news = is_newer or (is_same and watch.has_news)
         was_released = bool(self.known and self.known.state == "released")
         watch.seq, watch.record, watch.connection = event.seq, record, event.connection
         if record:
@@ -42,7 +44,7 @@ class Candidate(LeaseState):
         return record
 
     def _learn(self, record: LeaseRecord, now: float, *, was_released: bool, is_newer: bool) -> None:
-        if self.held is None:
+        if self.held is None and self.phase is not Phase.CLAIMING:  # a claim of our own counts by what all know: `_win`
             # A store that may be an older copy may show a shorter span than the one that its holder counts by; and what
             # a member said last is true until the store has shown news for a whole wait.
             if is_newer and now - self.fenced_at > self.fence_span_s:
@@ -70,7 +72,17 @@ class Candidate(LeaseState):
         return place - (holder in members[:place])
 
     def _wait_s(self) -> float:
-        return longest(self.profile, self.stretched).wait_s
+        """W; the longest there is while the store has shown nothing new on this connection.
+
+        Who was away may have missed that the span was lengthened, and a store that was put back shows the shorter one.
+        """
+        wait_s = longest(self.profile, self.stretched).wait_s
+        is_sure = self.watch.has_news or not self.others or self._is_birth()
+        return wait_s if is_sure else max(wait_s, WAIT_S_MAX)
+
+    def _is_birth(self) -> bool:
+        """Nobody ever held it, as far as this hub knows, and it is the first member."""
+        return self.watch.record is None and self.seen == NO_TOKEN and self.hub == self.policy.members[0]
 
     def _expires_at(self) -> float | None:
         """When this candidate may claim, by the record alone."""
@@ -119,8 +131,8 @@ class Candidate(LeaseState):
     def _reservation(self) -> str:
         """Why nothing may happen without a person; empty when armed, or when it is no failover at all."""
         record = self.watch.record
-        if record is None and self.seen == NO_TOKEN and self.hub == self.policy.members[0]:
-            return ""  # nobody ever held it: a birth, and the first member's
+        if self._is_birth():
+            return ""
         last = record.holder if record else self.seen.holder
         if last == self.hub:
             return ""  # its own, after a restart
@@ -261,6 +273,7 @@ class Candidate(LeaseState):
         self.open.clear()
         self.reads.clear()
         self.fence_span_s = 0.0
+        self.watch.has_news = self.watch.has_news or self.claim_connection == self.watch.connection
         forced = self.claim_request is not None
         self.held = Holding(
             Token(record.epoch, self.hub),

@@ -7,7 +7,8 @@ import signal
 from hubagent.guard import kernel
 from hubagent.guard.output import Output
 
-RECHECK_S = 0.05  # how often a group that should be gone is looked at
+RECHECK_S = 0.05  # how often a group that should be gone is looked at ...
+AGAIN_S = 0.01  # ... and how soon after it was killed
 KILLING_S_MAX = 5.0  # then a process in uninterruptible sleep is given up, and named in the exit
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 Exit = dict[str, object]
@@ -52,12 +53,15 @@ class Child:
         """Seconds since its start, until now or until its leader died."""
         return round(max(0.0, (self._gone_at or now) - self.start / TICKS_PER_SECOND), 3)
 
-    def stop(self, grace_s: float, now: float) -> None:
-        """Ask the whole group to stop; a later call may only shorten the grace."""
+    def stop(self, grace_s: float, now: float, sight: kernel.Sight) -> None:
+        """Ask the group to stop at once, then whoever left it, each once; a later call may only shorten the grace."""
         kill_at = now + grace_s
         if self._kill_at is None:
-            members = kernel.members(self.pid, self.start, self.run)
-            kernel.send_each(members or [(self.pid, 0, self.start)], signal.SIGTERM)  # just forked: in no session yet
+            if not self._send_group(signal.SIGTERM):
+                kernel.send(self.pidfd, signal.SIGTERM)  # just forked: no group yet
+            members = sight.members(self.pid, self.start, self.run)
+            left = [one for one in members if one[0] != self.pid and kernel.group_of(one[0]) != self.pid]
+            kernel.send_each(left, signal.SIGTERM)
         self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
         self.is_asked = True
 
@@ -66,15 +70,20 @@ class Child:
         if self._killing_since is None:
             self._killing_since = now
         self._kill_at = now if self._kill_at is None else min(now, self._kill_at)
-        if self._is_leader_ours():
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # before its setsid; the next line has it
-                os.killpg(self.pid, signal.SIGKILL)
+        self._send_group(signal.SIGKILL)
         kernel.send(self.pidfd, signal.SIGKILL)
 
-    def kill(self, now: float) -> None:
+    def kill(self, now: float, sight: kernel.Sight) -> None:
         """KILL the group, then whoever left it, each by pidfd."""
         self.strike(now)
-        kernel.send_each(kernel.members(self.pid, self.start, self.run), signal.SIGKILL)
+        kernel.send_each(sight.members(self.pid, self.start, self.run), signal.SIGKILL)
+
+    def _send_group(self, number: int) -> bool:
+        if self._is_leader_ours():
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # before its setsid
+                os.killpg(self.pid, number)
+                return True
+        return False
 
     def _is_leader_ours(self) -> bool:
         # Unreaped, it keeps its number; adopted, init may have reaped it, so the start time must still match.
@@ -87,27 +96,26 @@ class Child:
         if not self.is_asked:
             self._kill_at = now
 
-    def press(self, now: float) -> None:
+    def press(self, now: float, sight: kernel.Sight) -> None:
         """KILL what has outlived its grace."""
         if self._kill_at is None or now < max(self._kill_at, self._press_at):
             return
         self._press_at = now + RECHECK_S
-        if self._has_life():
-            self.kill(now)
+        if self._gone_at is None or sight.members(self.pid, self.start, self.run):
+            self._look_at = now + (RECHECK_S if self._killing_since else AGAIN_S)
+            self.kill(now, sight)
 
-    def is_over(self, now: float) -> bool:
+    def is_over(self, now: float, sight: kernel.Sight) -> bool:
         """Do what is due; True when leader and group are gone, or given up."""
         if now < self._look_at or (self._gone_at is None and (self._kill_at is None or now < self._kill_at)):
             return False
         self._look_at = now + RECHECK_S
-        self.press(now)
+        self.press(now, sight)
         if self._gone_at is None:
             return False
-        self.survivors = len(kernel.members(self.pid, self.start, self.run))
-        return not self.survivors or (self._killing_since is not None and now > self._killing_since + KILLING_S_MAX)
-
-    def _has_life(self) -> bool:
-        return self._gone_at is None or bool(kernel.members(self.pid, self.start, self.run))
+        self.survivors = len(sight.members(self.pid, self.start, self.run))
+        is_gone = not self.survivors and not sight.is_blind
+        return is_gone or (self._killing_since is not None and now > self._killing_since + KILLING_S_MAX)
 
     def deadline(self, now: float) -> float | None:
         """When `is_over` wants to be asked again, beside when the pidfd speaks."""

@@ -8,10 +8,13 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 
+from hubagent.guard.leases import Hold
+
 LINE_BYTES_MAX = 256 << 10  # a start request with its environment; longer is no request of ours
 READ_BYTES_MAX = 64 << 10  # for each connection and turn
 UNSENT_BYTES_MAX = 1 << 20  # a client that does not read loses its connection, not the guard its memory
 CONNECTIONS_MAX = 64
+REQUESTS_MAX = 8  # likewise: the rest waits for the next turn, deadlines and other clients do not
 WAITING_MAX = 1_000  # requests of one client that wait for the disk
 Fields = dict[str, object]
 
@@ -26,7 +29,9 @@ class Connection:
         self.has_ended = False  # by the client: not one that we hung up on
         self.has_said_bye = False  # an agent that ends as it should
         self.on_gone: dict[str, list[str]] = {}  # what to run for each group when the agent dies instead
-        self.waiting: deque[Fields | str] = deque()  # requests whose turn has not come
+        self.waiting: deque[Fields | str | Hold] = deque()  # requests whose turn has not come
+        self._is_at_end = False  # the client has hung up: nothing more comes
+        self._is_deaf = False  # it takes no answers any more; what it has asked still counts
         self._partial = bytearray()
         self._is_skipping = False  # inside a line that was too long
         self._unsent = bytearray()
@@ -36,53 +41,76 @@ class Connection:
         """Tell whether the client still has to take something."""
         return bool(self._unsent)
 
+    @property
+    def has_more(self) -> bool:
+        """Tell whether `read` has something to give without anything new from the client."""
+        return b"\n" in self._partial and not self.is_closed
+
     def read(self) -> Iterator[Fields | str]:
-        """The requests that have come: each an object, or the reason why it is none."""
+        """Requests that have come, REQUESTS_MAX at most: each an object, or the reason why it is none."""
+        if not self.has_more:
+            self._receive()
+        for _ in range(REQUESTS_MAX):
+            end = self._partial.find(b"\n")
+            if end < 0 or self.is_closed:
+                break
+            line = bytes(self._partial[:end])
+            del self._partial[: end + 1]
+            if not self._is_skipping:
+                yield parse(line)
+            self._is_skipping = False
+        if not self.has_more and len(self._partial) > LINE_BYTES_MAX:
+            self._partial.clear()
+            if not self._is_skipping:
+                yield f"a line of more than {LINE_BYTES_MAX} bytes"
+            self._is_skipping = True
+        if self._is_at_end and not self.has_more:
+            self.is_closed = self.has_ended = True
+
+    def _receive(self) -> None:
         try:
             raw = self.sock.recv(READ_BYTES_MAX)
         except BlockingIOError:
             return
         except OSError:
             raw = b""
-        if not raw:
-            self.is_closed = self.has_ended = True
-            return
+        self._is_at_end = not raw
         self._partial += raw
-        while (end := self._partial.find(b"\n")) >= 0:
-            line = bytes(self._partial[:end])
-            del self._partial[: end + 1]
-            if not self._is_skipping:
-                yield parse(line)
-            self._is_skipping = False
-        if len(self._partial) > LINE_BYTES_MAX:
-            self._partial.clear()
-            if not self._is_skipping:
-                yield f"a line of more than {LINE_BYTES_MAX} bytes"
-            self._is_skipping = True
 
-    def wait(self, request: Fields | str) -> None:
-        """Keep a request until its turn; one too many is refused at once."""
-        if len(self.waiting) < WAITING_MAX:
-            self.waiting.append(request)
-        else:
-            request_id = request.get("id") if isinstance(request, dict) else None
-            self.send({"id": request_id, "ok": False, "why": f"{WAITING_MAX} requests wait already"})
+    def forget_starts(self) -> None:
+        """Of a client that is gone: who comes next looks at what runs, and decides by that."""
+        self.waiting = deque(one for one in self.waiting if not isinstance(one, dict) or one.get("op") != "start")
+
+    def wait(self, request: Fields | str | Hold) -> bool:
+        """Keep a request until its turn; False where too many wait already."""
+        if len(self.waiting) >= WAITING_MAX:
+            return False
+        self.waiting.append(request)
+        return True
 
     def send(self, fields: Fields) -> None:
         """Queue one line and send what the client takes now."""
+        if self._is_deaf or self.is_closed:
+            return
         self._unsent += json.dumps(fields).encode() + b"\n"
+        self.flush()
         if len(self._unsent) > UNSENT_BYTES_MAX:
             self.is_closed = True
-        self.flush()
 
     def flush(self) -> None:
-        """Send what the client takes now."""
+        """Send what the client takes now; its end is heard by reading, with whatever it still asked."""
         try:
             del self._unsent[: self.sock.send(self._unsent)]
         except BlockingIOError:
             pass
         except OSError:
-            self.is_closed = True
+            self._is_deaf = True
+            self._unsent.clear()
+
+    @property
+    def is_heard(self) -> bool:
+        """Tell whether an answer reaches somebody, as far as can be known."""
+        return not self._is_deaf and not self.is_closed
 
 
 def parse(line: bytes) -> Fields | str:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+from hubagent.guard import kernel
 from hubagent.guard.registry import Registry
 
 
@@ -12,13 +13,13 @@ def begin_release(registry: Registry, on_gone: dict[str, list[str]], now: float)
 
     The process waits until this guard says that the services are gone, and refuses while an agent runs.
     """
-    begun = []
+    begun, sight = [], kernel.Sight()
     for group, argv in on_gone.items():
         grace_s = registry.leases.end(group, now)
         if grace_s is None:
             continue
         for child in registry.active_in(group):
-            child.stop(grace_s, now)
+            child.stop(grace_s, now, sight)
         pidfd = _begin(argv)
         if pidfd is not None:
             begun.append(pidfd)

@@ -12,8 +12,10 @@ import socket
 from hubagent.guard import kernel, requests
 from hubagent.guard.aside import Aside
 from hubagent.guard.child import RECHECK_S, Child
-from hubagent.guard.desk import Connection, Fields, accept
+from hubagent.guard.desk import WAITING_MAX, Connection, Fields, accept
 from hubagent.guard.gone import begin_release, end_release
+from hubagent.guard.leases import Hold
+from hubagent.guard.raises import Raises
 from hubagent.guard.registry import Registry, Watch
 from hubagent.guard.requests import BadRequest
 
@@ -32,6 +34,7 @@ class House:
         self._watch = watch
         self._leash = leash
         self._connections: dict[int, Connection] = {}
+        self._raises = Raises(registry)
         self._is_ending = False
         self._aside = Aside(watch, self._turn_aside)
         registry.beside = self._aside.do
@@ -44,8 +47,8 @@ class House:
         """Turn after turn, until every service is stopped after a shutdown."""
         while not (self._is_ending and not self._registry.children):
             self._turn(0.0 if any(one.waiting for one in self._connections.values()) else self._timeout())
-            now = kernel.boottime()
-            for child in [child for child in self._registry.children.values() if child.is_over(now)]:
+            now, sight = kernel.boottime(), kernel.Sight()
+            for child in [child for child in self._registry.children.values() if child.is_over(now, sight)]:
                 self._end(child, now)
             self._serve_waiting()
         for connection in list(self._connections.values()):
@@ -54,8 +57,9 @@ class House:
     def _turn_aside(self) -> None:
         """A turn while something is written: who is over is ended afterwards, since that writes, too."""
         self._turn(self._timeout(RECHECK_S))
+        sight = kernel.Sight()
         for child in self._registry.children.values():
-            child.press(kernel.boottime())
+            child.press(kernel.boottime(), sight)
 
     def _turn(self, timeout: float | None) -> None:
         """Hear, and keep every deadline; nothing in it waits for the disk."""
@@ -65,9 +69,13 @@ class House:
         self._keep_deadlines()
 
     def _hear(self, timeout: float | None) -> None:
-        for key, events in self._watch.selector.select(timeout):
+        more = [one for one in self._connections.values() if one.has_more]
+        for key, events in self._watch.selector.select(0.0 if more else timeout):
             kind, what = key.data
-            getattr(self, f"_on_{kind}")(what, events)
+            if what not in more:
+                getattr(self, f"_on_{kind}")(what, events)
+        for connection in more:  # what it sent before comes first
+            self._on_line(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
     def _overslept(self) -> bool:
         due = self._registry.leases.deadline()
@@ -84,18 +92,20 @@ class House:
         return max(0.0, min(times) - now) if times else None
 
     def _keep_deadlines(self) -> None:
-        now = kernel.boottime()
+        now, sight = kernel.boottime(), kernel.Sight()
         registry = self._registry
-        for group, token in registry.leases.due_kills(now):
-            for child in registry.active_in(group):
-                child.is_asked = True
-                child.strike(now)  # all of them first: the search of `kill` takes milliseconds each
-            for child in registry.active_in(group):
-                child.kill(now)
+        lapsed = registry.leases.due_kills(now)
+        doomed = [child for group, _ in lapsed for child in registry.active_in(group)]
+        for child in doomed:
+            child.is_asked = True
+            child.strike(now)  # all of them first: the search of `kill` takes milliseconds
+        for child in doomed:
+            child.kill(now, sight)
+        for group, token in lapsed:
             self._tell({"event": "lapsed", "group": group, "epoch": token[0]})
         for group in registry.leases.due_terms(now):
             for child in registry.active_in(group):
-                child.stop(SHUTDOWN_GRACE_S_MAX, now)  # the deadline itself is the KILL
+                child.stop(SHUTDOWN_GRACE_S_MAX, now, sight)  # the deadline itself is the KILL
 
     def _end(self, child: Child, now: float) -> None:
         has_agent = any(connection.is_agent for connection in self._connections.values())
@@ -121,30 +131,36 @@ class House:
             connection.flush()
         if events & selectors.EVENT_READ:
             for request in connection.read():
-                if self._must_wait(connection, request):
-                    connection.wait(request)
-                else:
+                if not self._must_wait(connection, request):
                     self._answer(connection, request)
+                elif not connection.wait(request):
+                    self._refuse(connection, request)
         self._settle(connection)
 
     def _must_wait(self, connection: Connection, request: Fields | str) -> bool:
-        """What may write to the disk, and what its client asked after it; a renewal never does."""
-        fields = request if isinstance(request, dict) else {}
-        op = fields.get("op")
-        if op == "lease" and self._registry.leases.is_live(
-            fields.get("group"), (fields.get("epoch"), fields.get("holder"))
-        ):
-            return False
-        return bool(connection.waiting) or op in ("start", "lease")
+        """What writes to the disk, and what its client asked after it; a deadline waits by itself where it must."""
+        op = request.get("op") if isinstance(request, dict) else None
+        return op != "lease" and (bool(connection.waiting) or op == "start")
+
+    def _refuse(self, connection: Connection, request: Fields | str) -> None:
+        request_id = request.get("id") if isinstance(request, dict) else None
+        connection.send({"id": request_id, "ok": False, "why": f"{WAITING_MAX} requests wait already"})
 
     def _serve_waiting(self) -> None:
         """One request of each client in a turn."""
         for connection in list(self._connections.values()):
             if connection.waiting:
-                self._answer(connection, connection.waiting.popleft())
+                request = connection.waiting.popleft()
+                if isinstance(request, Hold):
+                    for answered in self._raises.settle(request):
+                        self._settle(answered)
+                else:
+                    self._answer(connection, request)
                 self._settle(connection)
 
     def _settle(self, connection: Connection) -> None:
+        if connection.is_closed:
+            connection.forget_starts()
         if connection.is_closed and connection.waiting:
             self._watch.drop(connection.sock.fileno())  # its last requests first
         elif connection.is_closed:
@@ -189,9 +205,14 @@ class House:
         os.close(report)
         why = self._registry.exec_done(child, raw)
         reply: Fields = {"ok": False, "why": why} if why else {"ok": True, "pid": child.pid, "start": child.start}
-        if not connection.is_closed:
-            connection.send({"id": request_id, **reply})
-            self._settle(connection)
+        connection.send({"id": request_id, **reply})
+        self._tell_failure(child, connection)
+        self._settle(connection)
+
+    def _tell_failure(self, child: Child | None, connection: Connection) -> None:
+        """Where the reply reaches nobody, somebody else may have seen it run: told of its exit like any other."""
+        if child is not None and not connection.is_heard:
+            child.is_failed = False
 
     def _on_signal(self, wakeup: int, _: int) -> None:
         if signal.SIGTERM in os.read(wakeup, 64):
@@ -233,7 +254,7 @@ class House:
             case "signal":
                 return self._signal(request)
             case "lease":
-                return self._lease(request)
+                return self._raises.take(connection, request.get("id"), requests.hold(request, kernel.boottime()))
             case "bye":
                 connection.has_said_bye = True
                 return {"ok": True}
@@ -264,9 +285,17 @@ class House:
         facts = requests.start(request)
         if self._is_ending:
             raise BadRequest("the guard is ending")
-        if (living := self._registry.children.get(str(facts["name"]))) is not None:
-            return {"ok": False, "why": f"{living.name} runs already", "pid": living.pid}
-        child, report = self._registry.start(facts, kernel.boottime())
+        name = str(facts["name"])
+        if (living := self._registry.children.get(name)) is not None and living.is_failed:
+            return {"ok": False, "why": f"{name} is ending"}
+        if living is not None:
+            return {"ok": False, "why": f"{name} runs already", "pid": living.pid}
+        try:
+            child, report = self._registry.start(facts, kernel.boottime())
+        except BadRequest as error:
+            connection.send({"id": request.get("id"), "ok": False, "why": str(error)})
+            self._tell_failure(self._registry.children.get(name), connection)
+            return None
         self._watch.add(report, "exec", (child, report, connection, request.get("id")))
         return None  # the answer comes when exec has reported
 
@@ -275,7 +304,7 @@ class House:
         child = self._registry.children.get(requests.name(request))
         if child is None:
             return {"ok": True, "pid": None}
-        child.stop(grace_s, kernel.boottime())
+        child.stop(grace_s, kernel.boottime(), kernel.Sight())
         return {"ok": True, "pid": child.pid}
 
     def _signal(self, request: Fields) -> Fields:
@@ -285,17 +314,11 @@ class House:
             raise BadRequest("no such service runs")
         return {"ok": True, "pid": child.pid}
 
-    def _lease(self, request: Fields) -> Fields:
-        group, token = requests.name(request, "group"), requests.token(request)
-        deadline = requests.seconds(request, "deadline")
-        self._registry.lease(group, token, requests.seconds(request, "term_at", deadline), deadline)
-        return {"ok": True}
-
     def _shutdown(self) -> None:
         self._is_ending = True
-        now = kernel.boottime()
+        now, sight = kernel.boottime(), kernel.Sight()
         for child in self._registry.children.values():
-            child.stop(min(float(str(child.facts["grace_s"])), SHUTDOWN_GRACE_S_MAX), now)
+            child.stop(min(float(str(child.facts["grace_s"])), SHUTDOWN_GRACE_S_MAX), now, sight)
 
 
 assert RECHECK_S < LEASE_SLEEP_S_MAX

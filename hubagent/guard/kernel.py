@@ -20,16 +20,23 @@ def boot_id() -> str:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:  # gone, or not ours to see
+        return _read_now(path)
+    except OSError:
         return b""
 
 
-def process(pid: int) -> Process | None:
+def _read_now(path: str) -> bytes:
+    """Empty where it is gone, or not ours to see; OSError where we cannot look (no descriptor)."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
+def _process(pid: int) -> Process | None:
     """The living process with this pid; a zombie is no living process."""
-    _, _, rest = _read(f"/proc/{pid}/stat").rpartition(b")")
-    fields = rest.split()
+    fields = _read_now(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     if len(fields) < 20 or fields[0] in (b"Z", b"X"):
         return None
     return pid, int(fields[3]), int(fields[19])
@@ -49,25 +56,53 @@ def executable(pid: int) -> str:
         return ""
 
 
-def carries(pid: int, run: str) -> bool:
-    """Tell whether the process inherited the mark of this run (`HUB_RUN` in its first environment)."""
-    return f"HUB_RUN={run}".encode() in _read(f"/proc/{pid}/environ").split(b"\0")
+class Sight:
+    """What /proc shows, read once, when first asked: milliseconds, however many services are looked for in it."""
+
+    def __init__(self) -> None:
+        self.is_blind = False  # it cannot be read now: whoever is not seen may live
+        self._seen: list[Process] | None = None
+        self._marks: dict[int, str] = {}
+
+    def members(self, leader: int, start: int, run: str) -> list[Process]:
+        """The living processes of a run: the leader's session, and whoever left it but carries the mark.
+
+        A recycled leader pid (another start time) takes the session out of account: then only the mark counts.
+        """
+        if self._seen is None:
+            self._seen = self._look()
+        is_ours = start_of(leader) == start
+        return [
+            one
+            for one in self._seen
+            if (is_ours and one[1] == leader) or (one[2] >= start and self.mark(one[0]) == run)
+        ]
+
+    def mark(self, pid: int) -> str:
+        """The run that the process inherited (`HUB_RUN` in its first environment), empty where it did not."""
+        if pid not in self._marks:
+            lines = _read(f"/proc/{pid}/environ").split(b"\0")
+            self._marks[pid] = next(
+                (line[8:].decode("ascii", "replace") for line in lines if line.startswith(b"HUB_RUN=")), ""
+            )
+        return self._marks[pid]
+
+    def _look(self) -> list[Process]:
+        try:
+            pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+            found = [one for pid in pids if (one := _process(pid)) is not None]
+        except OSError:
+            self.is_blind = True
+            return []
+        return [one for one in found if one[0] != os.getpid()]
 
 
-def members(leader: int, start: int, run: str) -> list[Process]:
-    """The living processes of a run: the leader's session, and whoever left it but carries the mark.
-
-    A recycled leader pid (another start time) takes the session out of account: then only the mark counts.
-    """
-    now = start_of(leader)
-    is_ours = now in (0, start)
-    found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or (one := process(int(entry))) is None or one[0] == os.getpid():
-            continue
-        if (is_ours and now and one[1] == leader) or (one[2] >= start and carries(one[0], run)):
-            found.append(one)
-    return found
+def group_of(pid: int) -> int:
+    """The process group of a process, 0 where it is gone."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return 0
 
 
 def open_pid(pid: int, start: int) -> int | None:

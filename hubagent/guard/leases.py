@@ -3,15 +3,29 @@
 Token = tuple[int, str]  # (epoch, holder): compared in this order
 
 
+class Hold:
+    """What a holder says of its authority at `at`: TERM at `term_at`, KILL at `deadline`, in seconds of CLOCK_BOOTTIME."""
+
+    __slots__ = ("at", "deadline", "group", "term_at", "token")
+
+    def __init__(self, group: str, token: Token, term_at: float, deadline: float, at: float) -> None:
+        self.group, self.token, self.at = group, token, at
+        self.term_at, self.deadline = min(term_at, deadline), deadline
+
+    @property
+    def key(self) -> tuple[str, Token]:
+        """Whose authority it is."""
+        return self.group, self.token
+
+
 class Lease:
-    """One group's authority: TERM at `term_at`, KILL at `deadline`, in seconds of CLOCK_BOOTTIME."""
+    """One group's authority, as it was said last."""
 
     __slots__ = ("deadline", "has_termed", "term_at", "token")
 
-    def __init__(self, token: Token, term_at: float, deadline: float) -> None:
-        self.token = token
-        self.term_at = min(term_at, deadline)
-        self.deadline = deadline
+    def __init__(self, hold: Hold) -> None:
+        self.token = hold.token
+        self.term_at, self.deadline = hold.term_at, hold.deadline
         self.has_termed = False
 
 
@@ -21,18 +35,22 @@ class Leases:
     def __init__(self, tokens: dict[str, Token] | None = None) -> None:
         self.tokens = dict(tokens or {})
         self._live: dict[str, Lease] = {}
+        self._last: dict[str, Hold] = {}
 
     def is_news(self, group: str, token: Token) -> bool:
         """Tell whether this token rises: then it is made durable before it is obeyed."""
         return token > self.tokens.get(group, (0, ""))
 
-    def replace(self, group: str, token: Token, term_at: float, deadline: float) -> str:
-        """Set the group's deadline; a lower token is refused in words and changes nothing."""
+    def replace(self, hold: Hold) -> str:
+        """Set the group's deadline; a lower token, or an older word of the same, is refused and changes nothing."""
+        group, token, last = hold.group, hold.token, self._last.get(hold.group)
         if token < self.tokens.get(group, (0, "")):
             epoch, holder = self.tokens[group]
             return f"token ({token[0]}, {token[1]}) is below ({epoch}, {holder})"
+        if last is not None and last.token == token and hold.at < last.at:
+            return "overtaken by what was said after it"  # authority that was given up must not come back to life
         self.tokens[group] = token
-        self._live[group] = Lease(token, term_at, deadline)
+        self._last[group], self._live[group] = hold, Lease(hold)
         return ""
 
     def raise_to(self, group: str, token: Token) -> Token | None:
@@ -47,11 +65,6 @@ class Leases:
             self.tokens.pop(group, None)
         else:
             self.tokens[group] = before
-
-    def is_live(self, group: object, token: tuple[object, object]) -> bool:
-        """Tell whether this very token has a deadline: another one from it is a renewal, and no news for the disk."""
-        lease = self._live.get(str(group))
-        return lease is not None and lease.token == token
 
     def refusal(self, group: str, token: Token, now: float) -> str:
         """Why an active service of this group may not start now; empty when it may."""

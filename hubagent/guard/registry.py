@@ -47,12 +47,13 @@ class Registry:
     def _recover_one(self, facts: Fields, now: float) -> str:
         name, pid, start, run = str(facts["name"]), int(str(facts["pid"])), int(str(facts["start"])), str(facts["run"])
         pidfd = kernel.open_pid(pid, start)
-        is_same = pidfd is not None and (kernel.executable(pid) == facts.get("exe") or kernel.carries(pid, run))
+        sight = kernel.Sight()
+        is_same = pidfd is not None and (kernel.executable(pid) == facts.get("exe") or sight.mark(pid) == run)
         if pidfd is not None and is_same and facts["mode"] != "active":
             self._adopt(facts, pid, pidfd)
             return f"adopted {name} (pid {pid})"
         # Active ones die with their guard; whatever either kind left behind goes before a new one may start.
-        kernel.send_each(kernel.members(pid, start, run), 9)
+        kernel.send_each(sight.members(pid, start, run), 9)
         if pidfd is not None:
             os.close(pidfd)
         up_s = round(max(0.0, now - start / os.sysconf("SC_CLK_TCK")), 3)
@@ -74,12 +75,20 @@ class Registry:
         self._check_start(name, facts, now)
         run = os.urandom(8).hex()
         output = self._open_output(facts)
-        spawned = spawn(facts, output.pipe_path, run)
+        try:
+            spawned = spawn(facts, output.pipe_path, run)
+        except OSError:
+            output.close()
+            raise
         kept = {key: value for key, value in facts.items() if key != "env"}  # an environment may hold secrets
         kept |= {"run": run, "exe": ""}
-        child = Child(kept, spawned.pid, os.pidfd_open(spawned.pid), output, is_adopted=False)
+        child = Child(kept, spawned.pid, spawned.pidfd, output, is_adopted=False)
         self._take(child)
-        self._write_down(child)
+        try:
+            self._write_down(child)
+        except BadRequest:
+            spawned.close()
+            raise
         spawned.go()
         return child, spawned.report
 
@@ -99,14 +108,13 @@ class Registry:
             raise BadRequest(f"output: {error.strerror}: {facts['output']}") from error
 
     def _write_down(self, child: Child) -> None:
-        """A service that outlives guards must be known to the next; an active one dies with this one anyway."""
+        """What outlives this guard must be known to the next; of an active one these are the processes that it began."""
         try:
             self.save()
         except OSError as error:
-            if child.facts["mode"] != "active":
-                child.is_failed = True
-                child.kill(kernel.boottime())
-                raise BadRequest(f"guard.json: {error.strerror}") from error
+            child.is_failed = True
+            child.kill(kernel.boottime(), kernel.Sight())
+            raise BadRequest(f"guard.json: {error.strerror}") from error
 
     def exec_done(self, child: Child, raw: bytes) -> str:
         """What exec reported: empty when the program runs, or why it does not."""
@@ -119,17 +127,16 @@ class Registry:
         except ValueError:
             return "cannot be run"
 
-    def lease(self, group: str, token: Token, term_at: float, deadline: float) -> None:
-        """Set a group's deadline; a token that rises is on disk before it is obeyed."""
-        if self.leases.is_news(group, token):
-            before = self.leases.raise_to(group, token)
-            try:
-                self.save()
-            except OSError as error:
-                self.leases.put_back(group, before)
-                raise BadRequest(f"guard.json: {error.strerror}") from error
-        if why := self.leases.replace(group, token, term_at, deadline):
-            raise BadRequest(f"lease: {why}")
+    def raise_token(self, group: str, token: Token) -> None:
+        """A token that rises is on disk before it is obeyed."""
+        if not self.leases.is_news(group, token):
+            return
+        before = self.leases.raise_to(group, token)
+        try:
+            self.save()
+        except OSError as error:
+            self.leases.put_back(group, before)
+            raise BadRequest(f"guard.json: {error.strerror}") from error
 
     def active_in(self, group: str) -> list[Child]:
         """The children that this group's authority lets run."""

@@ -1,5 +1,9 @@
 """What a request must look like: checked whole before anything is done."""
 
+import os
+
+from hubagent.guard.leases import Hold
+
 Fields = dict[str, object]
 NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 SECONDS_MAX = 1e12
@@ -37,14 +41,23 @@ def whole(fields: Fields, key: str, low: int, high: int, default: int | None = N
 def text(fields: Fields, key: str, default: str = "") -> str:
     """A string without NUL."""
     value = fields.get(key, default)
-    if not isinstance(value, str) or "\0" in value:
+    if not _is_text(value):
         raise BadRequest(f"{key}: expected text")
+    assert isinstance(value, str)
     return value
 
 
 def token(fields: Fields) -> tuple[int, str]:
     """A fencing token: (epoch, holder)."""
     return whole(fields, "epoch", 0, 1 << 62), text(fields, "holder")
+
+
+def hold(fields: Fields, now: float) -> Hold:
+    """What a lease request says, and when it was said: now, unless it tells."""
+    deadline = seconds(fields, "deadline")
+    return Hold(
+        name(fields, "group"), token(fields), seconds(fields, "term_at", deadline), deadline, seconds(fields, "at", now)
+    )
 
 
 def start(fields: Fields) -> Fields:
@@ -89,7 +102,13 @@ def on_gone(fields: Fields) -> dict[str, list[str]]:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True
 
 
 def _is_variable(key: object) -> bool:

@@ -13,10 +13,11 @@ RESET = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SI
 class Spawned:
     """A child that waits for `go`, and the pipe on which it says why it could not exec."""
 
-    __slots__ = ("_go", "pid", "report")
+    __slots__ = ("_go", "pid", "pidfd", "report")
 
-    def __init__(self, pid: int, go: int, report: int) -> None:
+    def __init__(self, pid: int, pidfd: int, go: int, report: int) -> None:
         self.pid = pid
+        self.pidfd = pidfd
         self._go = go
         self.report = report
 
@@ -25,6 +26,11 @@ class Spawned:
         with contextlib.suppress(BrokenPipeError):  # it died already; its end is reported like any other
             os.write(self._go, b"1")
         os.close(self._go)
+
+    def close(self) -> None:
+        """It shall not exec, and nobody waits for its report."""
+        os.close(self._go)
+        os.close(self.report)
 
 
 def spawn(request: dict[str, object], pipe_path: str, run: str) -> Spawned:
@@ -47,7 +53,14 @@ def spawn(request: dict[str, object], pipe_path: str, run: str) -> Spawned:
     os.close(go_read)
     os.close(report_write)
     os.set_blocking(report_read, False)
-    return Spawned(pid, go_write, report_read)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:  # no descriptor is left: without its go the child ends
+        os.close(go_write)
+        os.close(report_read)
+        os.waitpid(pid, 0)
+        raise
+    return Spawned(pid, pidfd, go_write, report_read)
 
 
 def environment(request: dict[str, object], run: str) -> dict[str, str]:

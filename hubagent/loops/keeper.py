@@ -73,7 +73,7 @@ class Keeper:
         self._witness, self._hub_servers = witness, hub_servers
         self._tokens, self._recorder, self._clock, self._callbacks = Tokens(tokens), recorder, clock, callbacks
         self._guard = GuardClient(guard) if guard else None
-        self._holds: dict[str, ev.Hold] = {}
+        self._holds: dict[str, tuple[ev.Hold, float]] = {}  # the last of each group, and when it was said
         self._pulsed = clock.boottime()
         self._coming: dict[str, float] = {}  # the span that the roster last named for each group
         self._pulses_late: deque[float] = deque(maxlen=PULSES_MAX)
@@ -271,17 +271,18 @@ class Keeper:
             gone.clear()
             try:
                 await guard.connect()
-                for group, hold in list(self._holds.items()):
-                    await self._tell_guard(group, hold)
+                for group in list(self._holds):
+                    await self._tell_guard(group)
                 await gone.wait()
             except GuardGone:
                 await asyncio.sleep(GUARD_RETRY_S)
 
-    async def _tell_guard(self, group: str, hold: ev.Hold) -> None:
+    async def _tell_guard(self, group: str) -> None:
         assert self._guard is not None
+        hold, at = self._holds[group]
         await self._guard.request(
             "lease", group=group, epoch=hold.token.epoch, holder=hold.token.holder,
-            term_at=hold.term_at, deadline=hold.deadline,
+            term_at=hold.term_at, deadline=hold.deadline, at=at,
         )  # fmt: skip
 
     def _is_active(self) -> bool:
@@ -319,10 +320,10 @@ class Keeper:
 
     async def hold(self, group: str, effect: ev.Hold) -> None:
         """Give the guard its deadline; a guard that is away gets the last one when it is back."""
-        self._holds[group] = effect
+        self._holds[group] = effect, self._clock.boottime()
         if self._guard is not None and self._guard.is_connected:
             try:
-                await self._tell_guard(group, effect)
+                await self._tell_guard(group)
             except GuardGone:
                 return  # _keep_guard has noticed as well
 

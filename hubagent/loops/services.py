@@ -205,7 +205,9 @@ class Services:
         self._feed(service, event)
         is_lapse = was_up and event.asked and service.policy.run == "active"
         if is_lapse and service.policy.group in self._hands.tokens:
-            self._tell(service.policy.name, core.Wanted("ended at a deadline; starts again only if the lease is still held"))
+            self._tell(
+                service.policy.name, core.Wanted("ended at a deadline; starts again only if the lease is still held")
+            )
 
     def _found(self, running: list[dict[str, Any]]) -> None:
         """A guard answers: take up what it runs, notice what it does not run, want what shall always run."""

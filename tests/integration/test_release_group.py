@@ -1,13 +1,16 @@
 """What the guard does when its agent dies, and what it does not do; and the lock that keeps an agent from beginning."""
 
+import asyncio
 import fcntl
 import os
+import signal
 import threading
 
 import pytest
 
 from hubagent.edges import state_dir
 from hubagent.edges.children import GuardClient
+from hubagent.errors import GuardGone
 from tests.support.guards import guarding, is_alive
 from tests.support.waiting import until
 
@@ -45,6 +48,22 @@ async def test_the_active_services_end_at_once_and_the_others_stay(guard, tmp_pa
     await until(lambda: released.exists() and released.read_text() == "gone\n", 5.0)
     refused = await guard.start("scheduler", "sleep", "1000", **ACTIVE)
     assert "lease" in refused["why"]
+
+
+async def test_an_agent_that_dies_with_a_request_under_way_has_died_all_the_same(guard, tmp_path):
+    """The answer that nobody takes must not hide the end of its connection."""
+    await guard.lease(3, 60.0)
+    client = await agent_of(guard, tmp_path)
+    active = (await guard.start("scheduler", "sleep", "1000", **ACTIVE))["pid"]
+    os.kill(guard.pid, signal.SIGSTOP)
+    asking = asyncio.create_task(client.request("hello"))
+    await asyncio.sleep(0)  # it is sent
+    client.close()
+    with pytest.raises(GuardGone):
+        await asking
+    os.kill(guard.pid, signal.SIGCONT)
+    await until((tmp_path / "released").exists, 5.0)
+    await until(lambda: not is_alive(active), 5.0)
 
 
 async def test_an_agent_that_said_bye_or_is_there_twice_is_not_gone(guard, tmp_path):

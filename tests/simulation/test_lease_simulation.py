@@ -8,7 +8,7 @@ from hubagent.core import lease_events as ev
 from hubagent.core.lease import Lease
 from hubagent.core.lease_policy import PROFILES
 from tests.support import lease_faults as faults
-from tests.support.lease_mutants import BROKEN, BelievesAnOldCopy, PromiseAfterMismatch
+from tests.support.lease_mutants import BROKEN, BelievesAnOldCopy, BelievesWhatIsShownFirst, PromiseAfterMismatch
 from tests.support.lease_world import Broken, World
 
 pytestmark = pytest.mark.timeout(1500)  # two thousand seeds in make test
@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(1500)  # two thousand seeds in make test
 SEEDS = int(os.environ.get("HUBDECK_SEEDS", "200"))
 DEPTH = 2
 SEEDS_TO_CATCH = 400
-ALWAYS = (68, 152, 156, 12, 27)  # seeds that once found an overlap
+ALWAYS = (68, 152, 156, 12, 27)  # seeds that once found an overlap ...
+ALWAYS_CHANGING = (22217,)  # ... and while profiles changed
 SLICES = 4
 
 
@@ -34,7 +35,7 @@ def test_no_two_hubs_act_at_once_under_seeded_faults(part):
 @pytest.mark.parametrize("part", range(SLICES))
 def test_no_two_hubs_act_at_once_while_profiles_change(part):
     """The same with a roster that changes, and hubs that find their profile too short or good again."""
-    for seed in range(SEEDS)[part::SLICES]:
+    for seed in (*ALWAYS_CHANGING, *range(SEEDS))[part::SLICES]:
         faults.seeded(seed, Lease, hubs=_hubs(seed), kinds=faults.CHANGING)
 
 
@@ -55,8 +56,16 @@ def old_copy(lease_class) -> None:
     for other in ("b", "store"):
         world.cut("a", other)
     world.rows.roll_back(world.rows.seq - 1)
-    world.run(3.0)
+    world.run(5.0)
     assert world.acting() == ["b"]
+
+
+@pytest.mark.parametrize("is_down", [True, False], ids=["down", "cut off"])
+def test_who_was_away_while_the_span_grew_waits_by_the_longest_there_is(is_down):
+    """What an older copy of the store shows is no news, however long it is shown."""
+    assert faults.away_while_the_span_grew(Lease, is_down=is_down).acting() == ["b"]
+    with pytest.raises(Broken):
+        faults.away_while_the_span_grew(BelievesWhatIsShownFirst, is_down=is_down)
 
 
 @pytest.mark.parametrize("spacing", faults.SPACINGS)

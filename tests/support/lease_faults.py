@@ -50,6 +50,29 @@ def late_member(lease_class) -> World:
     return world
 
 
+def away_while_the_span_grew(lease_class, *, is_down: bool) -> World:
+    """`b` is down or cut off while the profile becomes a longer one; then the store is put back to the shorter, and nobody hears `a`."""
+    world = World(0, ("a", "b"), lease_class, profile="rapid").start()
+    world.run_until(lambda: world.acting() == ["a"], 2.0)
+    world.run(1.0)
+    seq = world.rows.seq
+    if is_down:
+        world.hubs["b"].stop()
+    for other in ("a", "store"):
+        world.cut("b", other)
+    world.hubs["a"].feed(ev.Configure(("a", "b"), PROFILES["normal"]))
+    world.run(2 * PROFILES["normal"].wait_s)
+    assert world.hubs["a"].lease.profile.name == "normal"
+    world.heal()
+    for other in ("b", "store"):
+        world.cut("a", other)
+    world.rows.roll_back(world.rows.seq - seq + 1)
+    if is_down:
+        world.hubs["b"].start()
+    world.run(5.0)
+    return world
+
+
 def settle(world: World, quiet_s: float = QUIET_S) -> None:
     """End all faults; exactly one hub must be active before long, and stay so."""
     world.heal()

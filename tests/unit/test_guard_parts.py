@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hubagent.guard import desk, requests
+from hubagent.guard import desk, kernel, requests
 from hubagent.guard.aside import Aside
 from hubagent.guard.desk import Connection
 from hubagent.guard.keep import Keep
-from hubagent.guard.leases import Leases
+from hubagent.guard.leases import Hold, Leases
 from hubagent.guard.output import LINE_BYTES_MAX, Output
 from hubagent.guard.registry import Watch
 from hubagent.guard.requests import BadRequest
@@ -24,16 +24,16 @@ from hubagent.guard.spawn import spawn
 def test_a_lower_token_is_refused_and_changes_nothing():
     """Tokens never fall, neither by epoch nor by holder."""
     leases = Leases()
-    assert leases.replace("core", (5, "b"), 10.0, 11.0) == ""
+    assert leases.replace(Hold("core", (5, "b"), 10.0, 11.0, 0.0)) == ""
     for token in ((4, "z"), (5, "a")):
-        assert "below (5, b)" in leases.replace("core", token, 90.0, 99.0)
+        assert "below (5, b)" in leases.replace(Hold("core", token, 90.0, 99.0, 0.0))
     assert leases.deadline() == 10.0
 
 
 def test_term_comes_once_then_kill_then_nothing():
     """A lapsed lease is forgotten, its token is not."""
     leases = Leases()
-    leases.replace("core", (1, "a"), 10.0, 11.0)
+    leases.replace(Hold("core", (1, "a"), 10.0, 11.0, 0.0))
     assert (leases.due_terms(9.9), leases.due_kills(9.9)) == ([], [])
     assert (leases.due_terms(10.0), leases.due_terms(10.5)) == (["core"], [])
     assert leases.deadline() == 11.0
@@ -45,9 +45,9 @@ def test_term_comes_once_then_kill_then_nothing():
 def test_a_replaced_deadline_arms_both_steps_anew():
     """A renewal after TERM asks again at its own time."""
     leases = Leases()
-    leases.replace("core", (1, "a"), 10.0, 11.0)
+    leases.replace(Hold("core", (1, "a"), 10.0, 11.0, 0.0))
     leases.due_terms(10.0)
-    leases.replace("core", (1, "a"), 20.0, 21.0)
+    leases.replace(Hold("core", (1, "a"), 20.0, 21.0, 0.0))
     assert leases.due_kills(11.0) == []
     assert leases.due_terms(20.0) == ["core"]
 
@@ -64,7 +64,7 @@ def test_a_replaced_deadline_arms_both_steps_anew():
 def test_an_active_start_needs_a_live_deadline_of_its_own_token(token, now, why):
     """No authority, no start."""
     leases = Leases()
-    leases.replace("core", (2, "a"), 10.0, 11.0)
+    leases.replace(Hold("core", (2, "a"), 10.0, 11.0, 0.0))
     refusal = leases.refusal("core", token, now)
     assert why in refusal
     assert bool(why) == bool(refusal)
@@ -78,10 +78,10 @@ def test_a_group_without_any_lease_starts_nothing():
 def test_a_token_that_could_not_be_kept_is_taken_back():
     """Durable first, then obeyed."""
     leases = Leases()
-    leases.replace("core", (1, "a"), 10.0, 11.0)
+    leases.replace(Hold("core", (1, "a"), 10.0, 11.0, 0.0))
     assert leases.is_news("core", (2, "a"))
     before = leases.raise_to("core", (2, "a"))
-    assert "below (2, a)" in leases.replace("core", (1, "a"), 90.0, 99.0)
+    assert "below (2, a)" in leases.replace(Hold("core", (1, "a"), 90.0, 99.0, 0.0))
     leases.put_back("core", before)
     assert (leases.tokens, leases.deadline()) == ({"core": (1, "a")}, 10.0)
     assert leases.raise_to("edge", (2, "a")) is None
@@ -89,16 +89,16 @@ def test_a_token_that_could_not_be_kept_is_taken_back():
     assert leases.tokens == {"core": (1, "a")}
 
 
-def test_only_the_token_that_has_a_deadline_is_renewed():
-    """Everything else is news for the disk, or refused."""
-    leases = Leases({"core": (1, "a")})
-    assert not leases.is_live("core", (1, "a"))
-    leases.replace("core", (1, "a"), 10.0, 11.0)
-    assert leases.is_live("core", (1, "a"))
-    assert not any(leases.is_live(*other) for other in [("core", (2, "a")), ("core", (1, "b")), ("edge", (1, "a"))])
-    assert not leases.is_live(["core"], ({}, None))
-    leases.due_kills(11.0)
-    assert not leases.is_live("core", (1, "a"))
+def test_what_was_said_before_the_last_word_of_a_token_is_overtaken():
+    """Authority that was given up does not come back to life by a renewal that was on its way; a later word counts."""
+    leases = Leases()
+    assert leases.replace(Hold("core", (1, "a"), 10.0, 11.0, 5.0)) == ""
+    assert leases.replace(Hold("core", (1, "a"), 7.0, 7.0, 7.0)) == ""
+    assert leases.due_kills(7.0) == [("core", (1, "a"))]
+    assert leases.replace(Hold("core", (1, "a"), 12.0, 13.0, 6.0)) == "overtaken by what was said after it"
+    assert leases.deadline() is None
+    assert leases.replace(Hold("core", (1, "a"), 14.0, 15.0, 7.0)) == ""
+    assert leases.replace(Hold("core", (2, "b"), 14.0, 15.0, 1.0)) == ""  # another holder's clock is another
 
 
 GOOD = {"op": "start", "name": "web", "argv": ["web"], "env": {"A": "b"}, "output": "/tmp/web.log"}
@@ -160,9 +160,39 @@ def test_a_line_without_end_is_refused_once_and_costs_no_memory():
 
 def test_a_client_that_does_not_read_loses_its_connection():
     """The guard keeps a bounded amount for it."""
-    _, connection = pair()
-    for _ in range(40):
-        connection.send({"event": "x" * 50_000})
+    ours, connection = pair()
+    with ours:
+        for _ in range(40):
+            connection.send({"event": "x" * 50_000})
+        assert connection.is_closed
+        assert len(connection._unsent) < desk.UNSENT_BYTES_MAX + 51_000
+
+
+def test_a_client_that_hung_up_before_its_answer_is_heard_to_the_end():
+    """What it had asked counts, and its end is the end of a connection, not a failed send: an agent has died, or said bye."""
+    ours, connection = pair()
+    ours.sendall(b'{"op": "stop"}\n{"op": "bye"}\n')
+    ours.close()
+    connection.send({"event": "x"})
+    assert not connection.is_heard
+    assert not connection.is_closed
+    assert list(connection.read()) == [{"op": "stop"}, {"op": "bye"}]
+    assert list(connection.read()) == []
+    assert connection.is_closed
+    assert connection.has_ended
+
+
+def test_a_flood_of_requests_is_taken_a_few_at_a_time():
+    """Between them deadlines are kept and others heard; the last of them are not lost with the end of the connection."""
+    ours, connection = pair()
+    ours.sendall(b'{"op": "hello"}\n' * (desk.REQUESTS_MAX + 1))
+    ours.close()
+    assert len(list(connection.read())) == desk.REQUESTS_MAX
+    assert connection.has_more
+    assert not connection.is_closed
+    assert len(list(connection.read())) == 1
+    assert not connection.has_more
+    assert list(connection.read()) == []
     assert connection.is_closed
 
 
@@ -254,15 +284,46 @@ def test_a_fork_that_fails_leaves_no_descriptor_open_and_no_signal_blocked(monke
 
 
 def test_a_client_has_a_bounded_queue():
-    """One request too many is refused at once, by its id; the others keep their turn."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        connection = Connection(ours)
-        for number in range(desk.WAITING_MAX + 1):
-            connection.wait({"id": number, "op": "start"})
+    """One request too many is refused, the others keep their turn; of one that is gone the starts are forgotten."""
+    ours, connection = pair()
+    with ours:
+        for number in range(desk.WAITING_MAX):
+            assert connection.wait({"id": number, "op": "stop" if number % 2 else "start"})
+        assert not connection.wait({"id": desk.WAITING_MAX, "op": "start"})
         assert [one["id"] for one in connection.waiting] == list(range(desk.WAITING_MAX))
-        refused = {"id": desk.WAITING_MAX, "ok": False, "why": f"{desk.WAITING_MAX} requests wait already"}
-        assert json.loads(theirs.recv(1 << 16)) == refused
+        connection.forget_starts()
+        assert [one["id"] for one in connection.waiting] == list(range(1, desk.WAITING_MAX, 2))
+
+
+def test_proc_is_read_once_for_however_many_are_looked_for(monkeypatch):
+    """A search takes milliseconds; deadlines wait for it."""
+    reads, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: reads.append(path) or listdir(path))
+    sight, me = kernel.Sight(), os.getppid()
+    assert sight.members(me, kernel.start_of(me), "") != []
+    assert sight.members(1 << 30, 0, "no such run") == []
+    assert (reads, sight.is_blind) == (["/proc"], False)
+
+
+def test_what_cannot_be_looked_at_now_is_not_gone(monkeypatch):
+    """Out of descriptors: nobody is seen, and nothing follows from that."""
+
+    def refused(_: str) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "listdir", refused)
+    sight = kernel.Sight()
+    assert sight.members(1, kernel.start_of(1), "") == []
+    assert sight.is_blind
+
+
+@pytest.mark.parametrize("odd", ["half \ud800", "nul \0", 1, None])
+def test_a_text_that_no_program_can_be_given_is_refused(odd):
+    """In words, whatever it was to be used for."""
+    with pytest.raises(BadRequest):
+        requests.start({"name": "web", "argv": ["true"], "output": f"/{odd}" if isinstance(odd, str) else odd})
+    with pytest.raises(BadRequest):
+        requests.on_gone({"on_agent_gone": {"core": [odd]}})
 
 
 def beside():

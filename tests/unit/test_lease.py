@@ -32,6 +32,12 @@ class Driven:
         self.now = 100.0
         self.lease = Lease(policy(**changes), "a-1", memory or Memory(), self.now)
         self.effects = []
+        self.watching()
+
+    def watching(self, connection=1):
+        """It has seen somebody write over this connection, so that what it is shown is no older copy."""
+        watch = self.lease.watch
+        watch.connection, watch.seq, watch.has_news = connection, 1 << 30, True
 
     def feed(self, event=None, after=0.0):
         """Let time pass, hand in the event, and return what was asked for."""

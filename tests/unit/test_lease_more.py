@@ -3,6 +3,7 @@
 import pytest
 
 from hubagent.core import lease_events as ev
+from hubagent.core.lease import Lease
 from hubagent.core.lease_policy import PROFILES, LeasePolicy, LeasePolicyRefused, Memory, Profile, Token, profile_of
 from hubagent.core.lease_state import Phase, longer
 from hubagent.core.lease_view import group_state
@@ -749,3 +750,70 @@ def test_a_holder_by_hand_writes_itself_also_where_the_sequence_is_the_one_it_ex
     driven.lease.expect = 41
     driven.read(41, record(epoch=0))
     assert len(driven.of(ev.Write)) == 1
+
+
+def waits(driven, seq=5, shown=None, connection=1) -> float:
+    """How long it looks at an unchanged store before it claims."""
+    driven.read(seq, shown, connection=connection)
+    began = driven.now
+    while not driven.of(ev.KeepEpoch):
+        driven.read(seq, shown, after=0.1, connection=connection)
+        assert driven.now < began + 10.0
+    return driven.now - began
+
+
+@pytest.mark.parametrize(
+    ("memory", "shown", "expected_s"),
+    [
+        (Memory(), record(), 3.434),  # it may have been away while the span became a longer one
+        (Memory(1, Token(1, THERE), 0.6), None, 3.434),  # and so where the store came back empty
+        (Memory(1, Token(1, HERE), 0.6), record(HERE), 3.434),
+        (Memory(), None, 0.707),  # a birth
+    ],
+)
+def test_a_hub_that_has_seen_no_news_on_its_connection_waits_by_the_longest_there_is(memory, shown, expected_s):
+    """The store may be an older copy, and show a span that nobody counts by any more."""
+    driven = Driven(memory)
+    driven.lease.watch.connection, driven.lease.watch.has_news = -1, False
+    assert expected_s <= waits(driven, shown=shown) < expected_s + 0.11
+
+
+def test_news_count_on_their_connection_only():
+    """Something written since it began makes it sure; a new connection takes that away."""
+    driven = Driven()
+    driven.read(5, record(), connection=2)
+    driven.read(6, record(t=2.0), connection=2)
+    assert waits(driven, 6, record(t=2.0), connection=2) < 0.8
+    driven = Driven()
+    assert waits(driven, 6, record(), connection=2) > 3.4
+
+
+def test_who_is_alone_waits_for_nobodys_longer_span():
+    """There is no other hub that could count by it."""
+    driven = Driven()
+    driven.lease = Lease(LeasePolicy("core", HERE, (HERE,), FAST, auto="armed"), "a-1", Memory(), driven.now)
+    assert waits(driven, shown=record(HERE, members=[HERE])) < 0.8
+
+
+def test_a_claim_that_was_won_is_news_of_its_connection():
+    """Who loses authority afterwards waits as long as everybody."""
+    driven = Driven()
+    driven.lease.watch.connection, driven.lease.watch.has_news = -1, False
+    waits(driven, 0)
+    driven.feed(ev.EpochKept(driven.of(ev.KeepEpoch)[0].epoch))
+    driven.feed(ev.WriteDone(driven.write_id(), 1), after=0.01)
+    assert driven.lease.watch.has_news
+
+
+def test_a_claim_read_back_counts_by_the_span_that_the_others_know():
+    """It names a longer profile; that it was its own record which told of it changes nothing."""
+    driven = Driven()
+    driven.lease.stretched = PROFILES["normal"]
+    driven.read(5, record())
+    while not driven.of(ev.KeepEpoch):
+        driven.read(5, record(), after=0.1)
+    driven.feed(ev.EpochKept(2))
+    sent, (_, claim) = driven.now, driven.lease.open[driven.write_id()]
+    assert claim.profile == "normal"
+    driven.read(6, claim, after=0.1)
+    assert driven.lease.held.until == pytest.approx(sent + 0.6)
