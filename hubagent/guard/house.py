@@ -23,6 +23,7 @@ SHUTDOWN_GRACE_S_MAX = 30.0
 # epoll's timeout stands still while the machine sleeps, a lease does not: never sleep long beside a live one.
 LEASE_SLEEP_S_MAX = 0.25
 OVERSLEPT_S = 0.02
+CATCH_UP_S_MAX = 0.1  # a guard that was stopped reads so long, at most, before it keeps a deadline that has passed
 
 
 class House:
@@ -64,18 +65,23 @@ class House:
     def _turn(self, timeout: float | None) -> None:
         """Hear, and keep every deadline; nothing in it waits for the disk."""
         self._hear(timeout)
-        if self._overslept():  # stopped or starved: renewals that came in time lie unread in the sockets
-            self._hear(0.0)
+        until = kernel.boottime() + CATCH_UP_S_MAX
+        while self._overslept() and kernel.boottime() < until:  # renewals that came in time lie unread in the sockets
+            if not self._hear(0.0):
+                break
         self._keep_deadlines()
 
-    def _hear(self, timeout: float | None) -> None:
+    def _hear(self, timeout: float | None) -> bool:
+        """Take in what has come; True where there was something."""
         more = [one for one in self._connections.values() if one.has_more]
-        for key, events in self._watch.selector.select(0.0 if more else timeout):
+        heard = self._watch.selector.select(0.0 if more else timeout)
+        for key, events in heard:
             kind, what = key.data
             if what not in more:
                 getattr(self, f"_on_{kind}")(what, events)
         for connection in more:  # what it sent before comes first
             self._on_line(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        return bool(heard or more)
 
     def _overslept(self) -> bool:
         due = self._registry.leases.deadline()

@@ -404,3 +404,22 @@ def test_the_program_says_how_it_is_used():
     """A wrong call is answered with usage and status 2."""
     ended = subprocess.run([sys.executable, "-m", "hubagent.guard"], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr.startswith("usage:")) == (2, True)
+
+
+async def test_a_guard_that_was_stopped_reads_every_renewal_before_it_keeps_a_deadline(guard):
+    """More of them than one turn takes; none of them was late."""
+    await guard.lease(3, 0.5)
+    active = (await guard.start("scheduler", "sleep", "1000", mode="active", group="core", epoch=3, holder="alpha"))[
+        "pid"
+    ]
+    os.kill(guard.pid, signal.SIGSTOP)
+    renewals = []
+    for _ in range(20):
+        renewals.append(asyncio.create_task(guard.lease(3, 0.5)))
+        await asyncio.sleep(0.05)
+    renewals.append(asyncio.create_task(guard.lease(3, 60.0)))
+    await asyncio.sleep(0)
+    os.kill(guard.pid, signal.SIGCONT)
+    assert all([(await one)["ok"] for one in renewals])
+    assert is_alive(active)
+    assert not [event for event in guard.events if event.get("event") == "lapsed"]
