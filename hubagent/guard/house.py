@@ -9,17 +9,15 @@ import selectors
 import signal
 import socket
 
-from hubagent.guard import kernel, requests
+from hubagent.guard import kernel
+from hubagent.guard.answers import SHUTDOWN_GRACE_S_MAX, Answers
 from hubagent.guard.aside import Aside
 from hubagent.guard.child import RECHECK_S, Child
-from hubagent.guard.desk import WAITING_MAX, Connection, Fields, accept
+from hubagent.guard.desk import Connection, Fields, accept
 from hubagent.guard.gone import begin_release, end_release
 from hubagent.guard.leases import Hold
-from hubagent.guard.raises import Raises
 from hubagent.guard.registry import Registry, Watch
-from hubagent.guard.requests import BadRequest
 
-SHUTDOWN_GRACE_S_MAX = 30.0
 # epoll's timeout stands still while the machine sleeps, a lease does not: never sleep long beside a live one.
 LEASE_SLEEP_S_MAX = 0.25
 OVERSLEPT_S = 0.02
@@ -35,8 +33,7 @@ class House:
         self._watch = watch
         self._leash = leash
         self._connections: dict[int, Connection] = {}
-        self._raises = Raises(registry)
-        self._is_ending = False
+        self._answers = Answers(registry, watch)
         self._aside = Aside(watch, self._turn_aside)
         registry.beside = self._aside.do
         watch.add(listener.fileno(), "client", None)
@@ -46,7 +43,7 @@ class House:
 
     def serve(self) -> None:
         """Turn after turn, until every service is stopped after a shutdown."""
-        while not (self._is_ending and not self._registry.children):
+        while not (self._answers.is_ending and not self._registry.children):
             self._turn(0.0 if any(one.waiting for one in self._connections.values()) else self._timeout())
             now, sight = kernel.boottime(), kernel.Sight()
             for child in [child for child in self._registry.children.values() if child.is_over(now, sight)]:
@@ -138,9 +135,9 @@ class House:
         if events & selectors.EVENT_READ:
             for request in connection.read():
                 if not self._must_wait(connection, request):
-                    self._answer(connection, request)
+                    self._answers.answer(connection, request)
                 elif not connection.wait(request):
-                    self._refuse(connection, request)
+                    self._answers.refuse(connection, request)
         self._settle(connection)
 
     def _must_wait(self, connection: Connection, request: Fields | str) -> bool:
@@ -148,20 +145,16 @@ class House:
         op = request.get("op") if isinstance(request, dict) else None
         return op != "lease" and (bool(connection.waiting) or op == "start")
 
-    def _refuse(self, connection: Connection, request: Fields | str) -> None:
-        request_id = request.get("id") if isinstance(request, dict) else None
-        connection.send({"id": request_id, "ok": False, "why": f"{WAITING_MAX} requests wait already"})
-
     def _serve_waiting(self) -> None:
         """One request of each client in a turn."""
         for connection in list(self._connections.values()):
             if connection.waiting:
                 request = connection.waiting.popleft()
                 if isinstance(request, Hold):
-                    for answered in self._raises.settle(request):
+                    for answered in self._answers.raises.settle(request):
                         self._settle(answered)
                 else:
-                    self._answer(connection, request)
+                    self._answers.answer(connection, request)
                 self._settle(connection)
 
     def _settle(self, connection: Connection) -> None:
@@ -184,7 +177,7 @@ class House:
 
     def _agent_gone(self, connection: Connection) -> None:
         """The agent died: nobody renews, so stop what needs its authority now, and let the lease go."""
-        if self._is_ending or any(one.is_agent for one in self._connections.values()):
+        if self._answers.is_ending or any(one.is_agent for one in self._connections.values()):
             return
         for pidfd in begin_release(self._registry, connection.on_gone, kernel.boottime()):
             self._watch.add(pidfd, "release", pidfd)
@@ -209,20 +202,12 @@ class House:
         raw = os.read(report, 4096)
         self._watch.drop(report)
         os.close(report)
-        why = self._registry.exec_done(child, raw)
-        reply: Fields = {"ok": False, "why": why} if why else {"ok": True, "pid": child.pid, "start": child.start}
-        connection.send({"id": request_id, **reply})
-        self._tell_failure(child, connection)
+        self._answers.begun(child, raw, connection, request_id)
         self._settle(connection)
-
-    def _tell_failure(self, child: Child | None, connection: Connection) -> None:
-        """Where the reply reaches nobody, somebody else may have seen it run: told of its exit like any other."""
-        if child is not None and not connection.is_heard:
-            child.is_failed = False
 
     def _on_signal(self, wakeup: int, _: int) -> None:
         if signal.SIGTERM in os.read(wakeup, 64):
-            self._shutdown()
+            self._answers.shut_down()
 
     def _on_leash(self, _: object, __: int) -> None:
         try:
@@ -231,100 +216,7 @@ class House:
             is_held = True
         if not is_held:
             self._watch.drop(self._leash)
-            self._shutdown()
-
-    # What clients ask.
-
-    def _answer(self, connection: Connection, request: Fields | str) -> None:
-        if isinstance(request, str):
-            connection.send({"id": None, "ok": False, "why": request})
-            return
-        request_id = request.get("id")
-        try:
-            reply = self._carry_out(connection, request)
-        except BadRequest as error:
-            reply = {"ok": False, "why": str(error)}
-        except OSError as error:  # no descriptor, no process: this request fails, the guard goes on
-            reply = {"ok": False, "why": f"{error.strerror}"}
-        if reply is not None:
-            connection.send({"id": request_id, **reply})
-
-    def _carry_out(self, connection: Connection, request: Fields) -> Fields | None:
-        match request.get("op"):
-            case "hello":
-                return self._hello(connection, request)
-            case "start":
-                return self._start(connection, request)
-            case "stop":
-                return self._stop(request)
-            case "signal":
-                return self._signal(request)
-            case "lease":
-                return self._raises.take(connection, request.get("id"), requests.hold(request, kernel.boottime()))
-            case "bye":
-                connection.has_said_bye = True
-                return {"ok": True}
-            case "shutdown":
-                self._shutdown()
-                return {"ok": True}
-            case _:
-                raise BadRequest("op: expected hello, start, stop, signal, lease, bye or shutdown")
-
-    def _hello(self, connection: Connection, request: Fields) -> Fields:
-        now = kernel.boottime()
-        registry = self._registry
-        services = [self._service(name, now) for name in sorted({*registry.children, *registry.exits})]
-        if request.get("agent") is True:
-            connection.is_agent, connection.on_gone = True, requests.on_gone(request)
-            for exits in registry.exits.values():
-                exits[:] = [ended | {"missed": False} for ended in exits]
-        return {"ok": True, "pid": os.getpid(), "boot": kernel.boot_id(), "services": services}
-
-    def _service(self, name: str, now: float) -> Fields:
-        shown: Fields = {"name": name, "exits": list(self._registry.exits.get(name, [])), "pid": None}
-        if (child := self._registry.children.get(name)) is not None:
-            shown |= {key: child.facts[key] for key in ("pid", "start", "mode", "group", "epoch", "argv", "cwd")}
-            shown |= {"up_s": child.up_s(now), "stopping": child.is_asked}
-        return shown
-
-    def _start(self, connection: Connection, request: Fields) -> Fields | None:
-        facts = requests.start(request)
-        if self._is_ending:
-            raise BadRequest("the guard is ending")
-        name = str(facts["name"])
-        if (living := self._registry.children.get(name)) is not None and living.is_failed:
-            return {"ok": False, "why": f"{name} is ending"}
-        if living is not None:
-            return {"ok": False, "why": f"{name} runs already", "pid": living.pid}
-        try:
-            child, report = self._registry.start(facts, kernel.boottime())
-        except BadRequest as error:
-            connection.send({"id": request.get("id"), "ok": False, "why": str(error)})
-            self._tell_failure(self._registry.children.get(name), connection)
-            return None
-        self._watch.add(report, "exec", (child, report, connection, request.get("id")))
-        return None  # the answer comes when exec has reported
-
-    def _stop(self, request: Fields) -> Fields:
-        grace_s = requests.seconds(request, "grace_s", 5.0)
-        child = self._registry.children.get(requests.name(request))
-        if child is None:
-            return {"ok": True, "pid": None}
-        child.stop(grace_s, kernel.boottime(), kernel.Sight())
-        return {"ok": True, "pid": child.pid}
-
-    def _signal(self, request: Fields) -> Fields:
-        number = requests.whole(request, "signal", 1, 64)
-        child = self._registry.children.get(requests.name(request))
-        if child is None or not kernel.send(child.pidfd, number):
-            raise BadRequest("no such service runs")
-        return {"ok": True, "pid": child.pid}
-
-    def _shutdown(self) -> None:
-        self._is_ending = True
-        now, sight = kernel.boottime(), kernel.Sight()
-        for child in self._registry.children.values():
-            child.stop(min(float(str(child.facts["grace_s"])), SHUTDOWN_GRACE_S_MAX), now, sight)
+            self._answers.shut_down()
 
 
 assert RECHECK_S < LEASE_SLEEP_S_MAX
