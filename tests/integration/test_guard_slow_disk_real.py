@@ -230,7 +230,7 @@ async def test_a_service_that_was_seen_and_then_fails_is_told_of_where_its_clien
 
 
 def open_files(guard) -> int:
-    return len(os.listdir(f"/proc/{guard.pid}/fd"))
+    return len(list(Path(f"/proc/{guard.pid}/fd").iterdir()))
 
 
 async def test_an_active_service_that_cannot_be_written_down_is_not_started(guard):
