@@ -34,9 +34,10 @@ class Raises:
             return self._obey(hold)
         if one is None and connection.wait(hold):
             one = self._open[hold.key] = Raise(hold)
+        if one is not None:
+            one.hear(hold)
         if one is None or len(one.askers) >= WAITING_MAX:
             raise BadRequest(f"{WAITING_MAX} requests wait already")
-        one.hear(hold)
         one.askers.append((connection, request_id))
         return None
 
