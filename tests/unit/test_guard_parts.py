@@ -89,6 +89,21 @@ def test_a_token_that_could_not_be_kept_is_taken_back():
     assert leases.tokens == {"core": (1, "a")}
 
 
+def test_a_lease_that_its_agent_left_ends_after_the_grace_before_its_deadline():
+    """TERM at once, KILL after the grace, never later than without; nothing where none is live."""
+    leases = Leases()
+    assert leases.end("core", 1.0) is None
+    leases.replace(Hold("core", (1, "a"), 10.0, 11.0, 0.0))
+    assert leases.end("core", 5.0) == 1.0
+    assert leases.due_terms(5.0) == ["core"]
+    assert (leases.due_kills(5.99), leases.due_kills(6.0)) == ([], [("core", (1, "a"))])
+    leases.replace(Hold("core", (1, "a"), 10.0, 11.0, 0.0))
+    assert leases.end("core", 10.5) == 0.5
+    assert (leases.due_terms(10.5), leases.deadline()) == (["core"], 11.0)
+    leases.replace(Hold("core", (1, "a"), 10.0, 11.0, 0.0))
+    assert leases.end("core", 11.0) is None
+
+
 def test_what_was_said_before_the_last_word_of_a_token_is_overtaken():
     """Authority that was given up does not come back to life by a renewal that was on its way; a later word counts."""
     leases = Leases()
