@@ -44,7 +44,10 @@ class Candidate(LeaseState):
         return record
 
     def _learn(self, record: LeaseRecord, now: float, *, was_released: bool, is_newer: bool) -> None:
-        if self.held is None and self.phase is not Phase.CLAIMING:  # a claim of our own counts by what all know: `_win`
+        own_claim = (self.claim_epoch, self.hub, self.boot) if self.phase is Phase.CLAIMING else None
+        if (
+            self.held is None and (record.epoch, record.holder, record.boot) != own_claim
+        ):  # that counts by what all know
             # A store that may be an older copy may show a shorter span than the one that its holder counts by; and what
             # a member said last is true until the store has shown news for a whole wait.
             if is_newer and now - self.fenced_at > self.fence_span_s:
@@ -82,7 +85,8 @@ class Candidate(LeaseState):
 
     def _is_birth(self) -> bool:
         """Nobody ever held it, as far as this hub knows, and it is the first member."""
-        return self.watch.record is None and self.seen == NO_TOKEN and self.hub == self.policy.members[0]
+        is_unheard = self.watch.record is None and self.seen == NO_TOKEN and self.peer_epoch == 0
+        return is_unheard and self.hub == self.policy.members[0]
 
     def _expires_at(self) -> float | None:
         """When this candidate may claim, by the record alone."""
@@ -273,8 +277,8 @@ class Candidate(LeaseState):
         self.open.clear()
         self.reads.clear()
         self.fence_span_s = 0.0
-        self.watch.has_news = self.watch.has_news or self.claim_connection == self.watch.connection
         forced = self.claim_request is not None
+        self.watch.has_news |= not forced and self.claim_connection == self.watch.connection
         self.held = Holding(
             Token(record.epoch, self.hub),
             until=until,

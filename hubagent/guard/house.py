@@ -20,8 +20,7 @@ from hubagent.guard.registry import Registry, Watch
 
 # epoll's timeout stands still while the machine sleeps, a lease does not: never sleep long beside a live one.
 LEASE_SLEEP_S_MAX = 0.25
-OVERSLEPT_S = 0.02
-CATCH_UP_S_MAX = 0.1  # a guard that was stopped reads so long, at most, before it keeps a deadline that has passed
+CATCH_UP_S_MAX = 0.03  # so long, at most, are requests that have come read before a deadline that has passed is kept
 
 
 class House:
@@ -63,9 +62,8 @@ class House:
         """Hear, and keep every deadline; nothing in it waits for the disk."""
         self._hear(timeout)
         until = kernel.boottime() + CATCH_UP_S_MAX
-        while self._overslept() and kernel.boottime() < until:  # renewals that came in time lie unread in the sockets
-            if not self._hear(0.0):
-                break
+        while self._is_due() and kernel.boottime() < until and self._hear(0.0):
+            pass  # stopped or starved: renewals that came in time lie unread
         self._keep_deadlines()
 
     def _hear(self, timeout: float | None) -> bool:
@@ -80,9 +78,9 @@ class House:
             self._on_line(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
         return bool(heard or more)
 
-    def _overslept(self) -> bool:
+    def _is_due(self) -> bool:
         due = self._registry.leases.deadline()
-        return due is not None and kernel.boottime() > due + OVERSLEPT_S
+        return due is not None and kernel.boottime() >= due
 
     def _timeout(self, child_s: float = 0.0) -> float | None:
         """Until the next deadline; a child is not looked at sooner than in `child_s`."""

@@ -1,7 +1,9 @@
 """A service's output: from a named pipe into a file of bounded size, long lines cut with a count."""
 
 import contextlib
+import errno
 import os
+import stat
 
 READ_BYTES_MAX = 32 << 10  # for each service and turn: a flood waits in its own pipe, the others go on
 LINE_BYTES_MAX = 16 << 10  # longer lines are cut, with the number of bytes left out
@@ -23,7 +25,11 @@ class Output:
         self._cut = 0
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._size = os.fstat(self._file).st_size
-        self.pipe = self._open_pipe()
+        try:
+            self.pipe = self._open_pipe()
+        except OSError:
+            os.close(self._file)
+            raise
 
     @property
     def pipe_path(self) -> str:
@@ -33,7 +39,11 @@ class Output:
     def _open_pipe(self) -> int:
         with contextlib.suppress(FileExistsError):  # a service from before this guard may hold its other end
             os.mkfifo(self.pipe_path, 0o600)
-        return os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        pipe = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+            os.close(pipe)
+            raise FileExistsError(errno.EEXIST, "not a named pipe", self.pipe_path)
+        return pipe
 
     def turn(self) -> int:
         """Move what one turn allows; the number of bytes read, 0 when there is nothing now or no writer."""

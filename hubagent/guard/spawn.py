@@ -36,7 +36,12 @@ class Spawned:
 def spawn(request: dict[str, object], pipe_path: str, run: str) -> Spawned:
     """Fork a child for a checked start request; it does nothing before `go`."""
     go_read, go_write = os.pipe()
-    report_read, report_write = os.pipe()
+    try:
+        report_read, report_write = os.pipe()
+    except OSError:
+        os.close(go_read)
+        os.close(go_write)
+        raise
     guard = os.getpid()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, RESET)  # until the child no longer has the guard's handlers
     try:

@@ -298,6 +298,37 @@ def test_a_fork_that_fails_leaves_no_descriptor_open_and_no_signal_blocked(monke
     assert _open_and_blocked() == before
 
 
+@pytest.mark.parametrize("free", [0, 1, 2, 3, 4])
+def test_a_start_without_descriptors_leaves_none_open(monkeypatch, tmp_path, free):
+    """Whichever of them is the last that can be had."""
+    real, left = os.pipe, [free]
+
+    def pipe() -> tuple[int, int]:
+        if left[0] < 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        left[0] -= 2
+        return real()
+
+    def refused(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pipe", pipe)
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    before = _open_and_blocked()
+    with pytest.raises(OSError, match="Too many"):
+        spawn({"mode": "always", "argv": ["true"], "env": {}, "cwd": "", "nofile": 64}, str(tmp_path / "p"), "run")
+    assert _open_and_blocked() == before
+
+
+def test_a_file_where_the_pipe_should_be_is_refused(tmp_path):
+    """In words, and nothing is left open."""
+    (tmp_path / "web.log.pipe").touch()
+    before = _open_and_blocked()
+    with pytest.raises(OSError, match="not a named pipe"):
+        Output(str(tmp_path / "web.log"), 1 << 20)
+    assert _open_and_blocked() == before
+
+
 def test_a_client_has_a_bounded_queue():
     """One request too many is refused, the others keep their turn; of one that is gone the starts are forgotten."""
     ours, connection = pair()

@@ -817,3 +817,41 @@ def test_a_claim_read_back_counts_by_the_span_that_the_others_know():
     assert claim.profile == "normal"
     driven.read(6, claim, after=0.1)
     assert driven.lease.held.until == pytest.approx(sent + 0.6)
+
+
+def test_a_longer_span_that_is_read_during_a_promotion_by_hand_is_waited_for():
+    """No compare-and-set stands behind it: the holder may count by what was read last."""
+    driven = Driven()
+    driven.read(5, record())
+    driven.lease._read()
+    read_id = max(driven.lease.reads)
+    driven.feed(ev.Promote(1), after=1.6)
+    assert driven.lease.claim_by_hand
+    longer_one = record(span_ms=3000, t=2.0)
+    driven.feed(ev.ReadDone(read_id, 6, longer_one, 1, False))
+    driven.feed(ev.EpochKept(driven.lease.claim_epoch))
+    assert driven.lease.held.act_from == pytest.approx(driven.now + profile_of(longer_one).wait_s)
+
+
+def test_a_promotion_by_hand_waits_the_longest_where_nothing_new_was_seen():
+    """Its own write shows that the store takes writes, not that it is no older copy."""
+    driven = Driven()
+    driven.lease.watch.connection, driven.lease.watch.has_news = -1, False
+    driven.read(5, record())
+    driven.feed(ev.Promote(1))
+    driven.feed(ev.EpochKept(driven.lease.claim_epoch))
+    driven.feed(ev.WriteDone(driven.write_id(), 6), after=0.01)
+    assert driven.lease.held.act_from > driven.now + 3.4
+    assert not driven.lease.watch.has_news
+
+
+def test_it_is_no_birth_where_a_member_knows_of_an_epoch():
+    """A blank disk and an emptied store are no proof that nobody acts."""
+    driven = Driven(auto="shadow")
+    driven.read(0, None)
+    driven.read(0, None, after=0.4)
+    (asked,) = driven.of(ev.Ask)
+    driven.feed(ev.PeerAnswered(asked.round_id, THERE, True, 7, ""))
+    for _ in range(60):
+        driven.read(0, None, after=0.1)
+        assert not driven.of(ev.KeepEpoch)
