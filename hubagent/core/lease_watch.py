@@ -44,10 +44,7 @@ class Candidate(LeaseState):
         return record
 
     def _learn(self, record: LeaseRecord, now: float, *, was_released: bool, is_newer: bool) -> None:
-        own_claim = (self.claim_epoch, self.hub, self.boot) if self.phase is Phase.CLAIMING else None
-        if (
-            self.held is None and (record.epoch, record.holder, record.boot) != own_claim
-        ):  # that counts by what all know
+        if self.held is None and not self._is_own_claim(record):
             # A store that may be an older copy may show a shorter span than the one that its holder counts by; and what
             # a member said last is true until the store has shown news for a whole wait.
             if is_newer and now - self.fenced_at > self.fence_span_s:
@@ -62,6 +59,11 @@ class Candidate(LeaseState):
             self._remember()
             if not (was_released or is_first):
                 self.takeovers.append(now)
+
+    def _is_own_claim(self, record: LeaseRecord) -> bool:
+        """Read back; a longer span that it names is news to nobody else yet."""
+        is_own = (record.epoch, record.holder, record.boot) == (self.claim_epoch, self.hub, self.boot)
+        return self.phase is Phase.CLAIMING and is_own
 
     # --- deciding
 
