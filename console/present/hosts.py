@@ -7,7 +7,7 @@ from console.present.states import RANK, STATES, Outlook, State, first_loss, hub
 from console.present.text import Column, Row, Span, safe
 from console.present.units import age, percent, size, span
 from console.present.views import Order, Subject
-from hubagent.wire.reports import Lane, Live
+from hubagent.wire.reports import GroupState, Lane, Live
 
 FOLD = "*healthy"  # the key of the row that counts the healthy; no hub can have it
 HUB_WIDTH_MAX = 24  # longer ids are cut in the table, never where an action names its target
@@ -61,7 +61,7 @@ class Fleetwide:
         """One hub's row."""
         if key == FOLD:
             return _fold_row(fleet, look)
-        return hub_row(fleet.hub(key), look)
+        return hub_row(fleet, fleet.hub(key), look)
 
     def subject(self, fleet: Fleet, key: str) -> Subject:
         """The hub of this row."""
@@ -74,7 +74,20 @@ class Fleetwide:
         return "no hub has been heard yet" if look.has_link else "connecting: no hub server has answered yet"
 
 
-def hub_row(hub: Hub, look: Outlook) -> Row:
+def is_superseded(fleet: Fleet, hub: Hub) -> bool:
+    """Tell whether others were heard to be active under higher epochs in every group in which this hub last said that it is."""
+    said = {group.group: group.epoch for group in hub.live.groups if _is_active(group)} if hub.live else {}
+    if not said:
+        return False
+    others = [group for other in fleet.hubs.values() if other.live for group in other.live.groups if _is_active(group)]
+    return said.keys() <= {one.group for one in others if one.group in said and one.epoch > said[one.group]}
+
+
+def _is_active(group: GroupState) -> bool:
+    return group.role.startswith("ACTIVE")
+
+
+def hub_row(fleet: Fleet, hub: Hub, look: Outlook) -> Row:
     """A hub as a row of the fleet view."""
     state, live = hub_state(hub, look), hub.live
     is_stale = state.word in {"LOST", "OLD"}
@@ -82,7 +95,7 @@ def hub_row(hub: Hub, look: Outlook) -> Row:
     cells = (
         state_span(state.word, look),
         Span(hub.id or "?", tone(state.word) if state.word in {"CRIT", "LOST"} else ""),
-        role_span(live, is_stale=is_stale),
+        role_span(live, is_stale=is_stale or is_superseded(fleet, hub)),
         Span(percent(live.cpu if live else None), figures),
         Span(percent(live.mem if live else None), figures),
         Span(percent(live.disk.used if live and live.disk else None), figures),

@@ -141,5 +141,27 @@ def test_a_silent_hub_is_not_called_active(after, role):
     """Another may have taken over: two ACTIVE in one view would be the worst lie."""
     one = fleet_of(live("a", groups=[group("ACTIVE")])).hub("a")
     fleet = fleet_of(live("b", groups=[group("ACTIVE")]), now=100.0 + after)
-    row = hub_row(one, outlook(fleet, 100.0 + after, 1e9))
+    row = hub_row(fleet, one, outlook(fleet, 100.0 + after, 1e9))
     assert row.cells[2].text == role
+
+
+@pytest.mark.parametrize(
+    ("others", "role"),
+    [
+        ([group("ACTIVE", epoch=8)], "active?"),
+        ([group("STANDBY", epoch=8)], "ACTIVE"),
+        ([group("ACTIVE", epoch=7)], "ACTIVE"),
+        ([group("ACTIVE", "other", epoch=8)], "ACTIVE"),
+    ],
+)
+def test_a_hub_that_another_has_followed_is_not_called_active_for_one_second_more(others, role):
+    """Its last word is older than the higher epoch that was heard since, however fresh it still looks."""
+    fleet = fleet_of(live("a", groups=[group("ACTIVE")]), live("b", groups=others))
+    assert hub_row(fleet, fleet.hub("a"), outlook(fleet, 100.5, 1e9)).cells[2].text == role
+
+
+def test_a_hub_that_is_followed_in_one_of_its_groups_is_active_in_the_other():
+    """The weightiest role that is still true."""
+    both = [group("ACTIVE"), group("ACTIVE", "other")]
+    fleet = fleet_of(live("a", groups=both), live("b", groups=[group("ACTIVE", epoch=8)]))
+    assert hub_row(fleet, fleet.hub("a"), outlook(fleet, 100.5, 1e9)).cells[2].text == "ACTIVE"
