@@ -14,7 +14,7 @@ LINE_BYTES_MAX = 256 << 10  # a start request with its environment; longer is no
 READ_BYTES_MAX = 64 << 10  # for each connection and turn
 UNSENT_BYTES_MAX = 1 << 20  # a client that does not read loses its connection, not the guard its memory
 CONNECTIONS_MAX = 64
-REQUESTS_MAX = 8  # likewise: the rest waits for the next turn, deadlines and other clients do not
+REQUESTS_MAX = 8  # for each connection and turn: the rest waits for the next one, deadlines and other clients do not
 WAITING_MAX = 1_000  # requests of one client that wait for the disk
 Fields = dict[str, object]
 
